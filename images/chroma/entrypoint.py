@@ -1,0 +1,71 @@
+"""Chroma's server with a door in front: the server itself (1.x) knows no credentials, so it listens on loopback only, and Caddy in the
+same container lets through what carries the token. Either one ending ends the container, and Docker starts both again.
+
+The server is started through the wheel's Rust binding directly: the `chroma` command would import the whole Python client
+(onnxruntime, kubernetes, gRPC: 400 MB in the image) for one line.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+SERVER = "import sys, chromadb_rust_bindings; chromadb_rust_bindings.cli(['chroma', 'run', *sys.argv[1:]])"
+
+
+def _fail(text: str) -> NoReturn:
+    print(f"chroma: {text}", file=sys.stderr, flush=True)
+    raise SystemExit(2)
+
+
+def _check_token() -> None:
+    """An empty token file would let `Authorization: Bearer ` through."""
+    path = os.environ.get("CHROMA_TOKEN_FILE", "")
+    try:
+        token = Path(path).read_text().strip()
+    except OSError as error:
+        _fail(f"CHROMA_TOKEN_FILE={path!r} cannot be read: {error.strerror}. It must belong to uid {os.getuid()}, mode 0600.")
+    if len(token) < 32 or not token.isascii() or any(c.isspace() for c in token):
+        _fail(f"CHROMA_TOKEN_FILE={path!r} must hold one word of at least 32 ASCII characters")
+
+
+def _start() -> list["subprocess.Popen[bytes]"]:
+    inner = os.environ.get("CHROMA_INNER_PORT", "8001")
+    data = os.environ.get("CHROMA_DATA", "/data")
+    caddyfile = Path(__file__).with_name("Caddyfile")
+    return [
+        subprocess.Popen([sys.executable, "-c", SERVER, "--host", "127.0.0.1", "--port", inner, "--path", data]),
+        subprocess.Popen([os.environ.get("CADDY", "caddy"), "run", "--config", str(caddyfile), "--adapter", "caddyfile"]),
+    ]
+
+
+def main() -> None:
+    _check_token()
+    os.environ.setdefault("CHROMA_INNER_PORT", "8001")
+    os.environ.setdefault("CHROMA_LISTEN", ":8000")
+    # Chroma reports usage to its maker unless told not to; nothing leaves this machine.
+    os.environ["ANONYMIZED_TELEMETRY"] = "False"
+    children = _start()
+
+    def stop(_signal: int, _frame: object) -> None:
+        raise SystemExit(0)
+
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, stop)
+    try:
+        while all(child.poll() is None for child in children):
+            time.sleep(0.2)
+        ended = next(child for child in children if child.poll() is not None)
+        _fail(f"{Path(str(ended.args[0])).name} ended with code {ended.returncode}")  # type: ignore[index]
+    finally:
+        for child in children:
+            child.terminate()
+        for child in children:
+            child.wait()
+
+
+if __name__ == "__main__":
+    main()
