@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""healthcheck URL: exit 0 if the URL answers 2xx within 5 s, else 1 with the reason, which `docker inspect` then shows."""
+"""healthcheck URL: exit 0 if the URL answers 2xx within 5 s, else 1 with the reason, which `docker inspect` then
+shows."""
 
 import sys
 import urllib.error

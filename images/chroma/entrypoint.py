@@ -1,8 +1,9 @@
-"""Chroma's server with a door in front: the server itself (1.x) knows no credentials, so it listens on loopback only, and Caddy in the
-same container lets through what carries the token. Either one ending ends the container, and Docker starts both again.
+"""Chroma's server with a door in front: the server itself (1.x) knows no credentials, so it listens on loopback only,
+and Caddy in the same container lets through what carries the token. Either one ending ends the container, and Docker
+starts both again.
 
-The server is started through the wheel's Rust binding directly: the `chroma` command would import the whole Python client
-(onnxruntime, kubernetes, gRPC: 400 MB in the image) for one line.
+The server is started through the wheel's Rust binding directly: the `chroma` command would import the whole Python
+client (onnxruntime, kubernetes, gRPC: 400 MB in the image) for one line.
 """
 
 import os
@@ -27,7 +28,7 @@ def _check_token() -> None:
     try:
         token = Path(path).read_text().strip()
     except OSError as error:
-        _fail(f"CHROMA_TOKEN_FILE={path!r} cannot be read: {error.strerror}. It must belong to uid {os.getuid()}, mode 0600.")
+        _fail(f"CHROMA_TOKEN_FILE={path!r} cannot be read ({error.strerror}); it must belong to uid {os.getuid()}")
     if len(token) < 32 or not token.isascii() or any(c.isspace() for c in token):
         _fail(f"CHROMA_TOKEN_FILE={path!r} must hold one word of at least 32 ASCII characters")
 
@@ -38,7 +39,9 @@ def _start() -> list["subprocess.Popen[bytes]"]:
     caddyfile = Path(__file__).with_name("Caddyfile")
     return [
         subprocess.Popen([sys.executable, "-c", SERVER, "--host", "127.0.0.1", "--port", inner, "--path", data]),
-        subprocess.Popen([os.environ.get("CADDY", "caddy"), "run", "--config", str(caddyfile), "--adapter", "caddyfile"]),
+        subprocess.Popen(
+            [os.environ.get("CADDY", "caddy"), "run", "--config", str(caddyfile), "--adapter", "caddyfile"]
+        ),
     ]
 
 

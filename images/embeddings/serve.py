@@ -15,7 +15,8 @@ from flask import Flask, Response, jsonify, request
 from sentence_transformers import SentenceTransformer
 from werkzeug.exceptions import HTTPException
 
-# OpenAI's own limit for one call. A worker that wants more sends more calls, so a query never waits behind a whole book.
+# OpenAI's own limit for one call. A worker that wants more sends more calls, so a query never waits behind a whole
+# book.
 MAX_INPUTS = 2048
 MAX_CHARS = 100_000
 MAX_BODY_BYTES = 8 * 1024 * 1024
@@ -26,7 +27,7 @@ class BadInput(Exception):
 
 
 def _model_folder() -> Path:
-    """EMBEDDING_MODEL (a sentence-transformers folder), or all-MiniLM-L6-v2 out of its wheel: 384 dimensions, 256 tokens."""
+    """EMBEDDING_MODEL (a sentence-transformers folder), or all-MiniLM-L6-v2 from its wheel (384 dimensions)."""
     configured = os.environ.get("EMBEDDING_MODEL", "")
     if configured:
         return Path(configured)
@@ -79,7 +80,8 @@ def create_app() -> Flask:
             vectors = model.encode(texts, normalize_embeddings=True, batch_size=32, show_progress_bar=False)
         tokens = sum(len(ids) for ids in model.tokenizer(texts, truncation=True)["input_ids"])
         data: list[dict[str, Any]] = [
-            {"object": "embedding", "index": index, "embedding": vector.tolist()} for index, vector in enumerate(vectors)
+            {"object": "embedding", "index": index, "embedding": vector.tolist()}
+            for index, vector in enumerate(vectors)
         ]
         return jsonify(object="list", model=name, data=data, usage={"prompt_tokens": tokens, "total_tokens": tokens})
 

@@ -1,7 +1,7 @@
 """llama.cpp's own HTTP server on port 5001, started from the environment that every engine image takes.
 
-The server is the one inside the `xllamacpp` wheel: OpenAI's `/v1/completions`, llama.cpp's `/tokenize`, `/slots`, `/health`
-and its web page. It speaks plain HTTP to whoever reaches it, so it belongs on an internal network only.
+The server is the one inside the `xllamacpp` wheel: OpenAI's `/v1/completions`, llama.cpp's `/tokenize`, `/slots`,
+`/health` and its web page. It speaks plain HTTP to whoever reaches it, so it belongs on an internal network only.
 """
 
 import os
@@ -61,8 +61,9 @@ def parameters() -> xllamacpp.CommonParams:
     threads = _number("THREADS", len(os.sched_getaffinity(0)), 1)
     params.cpuparams.n_threads = threads
     params.cpuparams_batch.n_threads = threads
-    # Prompts of conversations that lost their slot are kept here, in MiB: with it the next turn starts in 0.03 s instead of
-    # 1.5 s when more conversations alternate than there are slots. The library's default, 8 GiB, is a small VPS's whole memory.
+    # Prompts of conversations that lost their slot are kept here, in MiB: with it the next turn starts in 0.03 s
+    # instead of 1.5 s when more conversations alternate than there are slots. The library's default, 8 GiB, is a small
+    # VPS's whole memory.
     params.cache_ram_mib = _number("PROMPT_CACHE_MIB", 256, 0)
     # A request that overflows must fail: shifting the context would drop the system text without a word.
     params.ctx_shift = False
@@ -75,8 +76,8 @@ def parameters() -> xllamacpp.CommonParams:
 
 
 def main() -> None:
-    # As PID 1 a process has no default SIGTERM action: without a handler `docker stop` would wait for its whole grace period.
-    # Installed before the model loads, which can take minutes.
+    # As PID 1 a process has no default SIGTERM action: without a handler `docker stop` would wait for its whole grace
+    # period. Installed before the model loads, which can take minutes.
     stop = threading.Event()
 
     def on_signal(_signal: int, _frame: object) -> None:
@@ -90,7 +91,8 @@ def main() -> None:
     server = xllamacpp.Server(params)
     print(f"llamacpp: serving {params.model.path} on {server.listening_address}", file=sys.stderr, flush=True)
     stop.wait()
-    # The server's destructor waits for answers in progress; the proxy was stopped before the engine, so none is worth waiting for.
+    # The server's destructor waits for answers in progress; the proxy was stopped before the engine, so none is worth
+    # waiting for.
     os._exit(0)
 
 

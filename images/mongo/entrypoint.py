@@ -1,8 +1,10 @@
-"""Starts the packaged mongod with authentication on and two users: root, and the proxy's own with rights to one database.
+"""Starts the packaged mongod with authentication on and two users: root, and the proxy's own with rights to one
+database.
 
-First start: a private mongod on loopback creates the users through MongoDB's localhost exception, is shut down cleanly, and only
-then the real one listens. Every later start makes sure of the same users and passwords (a restore may bring other secrets), so a
-crash between the two steps heals itself. At the end this process becomes mongod, so that signals reach it as PID 1.
+First start: a private mongod on loopback creates the users through MongoDB's localhost exception, is shut down cleanly,
+and only then the real one listens. Every later start makes sure of the same users and passwords (a restore may bring
+other secrets), so a crash between the two steps heals itself. At the end this process becomes mongod, so that signals
+reach it as PID 1.
 """
 
 import os
@@ -32,7 +34,7 @@ def _secret(variable: str) -> str:
     try:
         value = Path(path).read_text().strip()
     except OSError as error:
-        _fail(f"{variable}={path!r} cannot be read: {error.strerror}. The file must belong to uid {os.getuid()}, mode 0600.")
+        _fail(f"{variable}={path!r} cannot be read ({error.strerror}); it must belong to uid {os.getuid()}")
     if len(value) < 16:
         _fail(f"{variable}={path!r} holds fewer than 16 characters")
     return value
@@ -58,21 +60,23 @@ def _wait(process: "subprocess.Popen[bytes]") -> None:
     while time.monotonic() < deadline:
         if process.poll() is not None:
             _fail(f"mongod ended with code {process.returncode} while starting; its own lines above say why")
-        client: MongoClient[dict[str, object]] = MongoClient(port=SETUP_PORT, serverSelectionTimeoutMS=500, directConnection=True)
+        client = _client(None, patience_ms=500)
         try:
             client.admin.command("ping")
-            return
         except PyMongoError:
             continue
+        else:
+            return
         finally:
             client.close()
     process.terminate()
     _fail(f"mongod did not answer within {START_TIMEOUT_S:.0f} s")
 
 
-def _client(password: str | None) -> "MongoClient[dict[str, object]]":
+def _client(password: str | None, patience_ms: int = 5000) -> "MongoClient[dict[str, object]]":
     login = f"root:{quote_plus(password)}@" if password else ""
-    return MongoClient(f"mongodb://{login}127.0.0.1:{SETUP_PORT}/admin", directConnection=True, serverSelectionTimeoutMS=5000)
+    address = f"mongodb://{login}127.0.0.1:{SETUP_PORT}/admin"
+    return MongoClient(address, directConnection=True, serverSelectionTimeoutMS=patience_ms)
 
 
 def _create_root(password: str) -> None:
@@ -91,7 +95,7 @@ def ensure_users() -> None:
     """Creates or updates both users. A root password that no longer fits is an error: nothing here may reset it."""
     root, proxy = _secret("MONGO_ROOT_PASSWORD_FILE"), _secret("MONGO_PASSWORD_FILE")
     user, database = os.environ.get("MONGO_USER", "chatproxy"), os.environ.get("MONGO_DATABASE", "chatbot")
-    process = subprocess.Popen(command("--bind_ip", "127.0.0.1", "--port", str(SETUP_PORT)))  # noqa: S603 - own arguments
+    process = subprocess.Popen(command("--bind_ip", "127.0.0.1", "--port", str(SETUP_PORT)))
     try:
         _wait(process)
         _create_root(root)
@@ -104,7 +108,7 @@ def ensure_users() -> None:
         except OperationFailure as refused:
             if refused.code != AUTHENTICATION_FAILED:
                 raise
-            _fail("the data was made with another root password: put the old mongo_root_password back (it comes with a backup)")
+            _fail("the data was made with another root password: put the old secret mongo_root_password back")
         finally:
             client.close()
     finally:

@@ -1,4 +1,5 @@
-"""Healthy = mongod answers a ping on its real port. The first start's private mongod listens elsewhere, so it never counts."""
+"""Healthy = mongod answers a ping on its real port. The first start's private mongod listens elsewhere, so it never
+counts."""
 
 import sys
 

@@ -1,6 +1,7 @@
 """The appliance's real services on loopback, without Docker: what `make dev` runs and what the integration tests use.
 
-Each service is started through the very file that is its image's entrypoint, so that what works here works in the container.
+Each service is started through the very file that is its image's entrypoint, so that what works here works in the
+container.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ def free_port() -> int:
 class NativeStack:
     """mongod, Chroma, embeddings and llama.cpp as child processes; logs and data under ``data``.
 
-    ``ports`` fixes a service's port (by name, plus ``chroma_inner``); the others take free ones. ``model`` is a GGUF file.
+    ``ports`` fixes a service's port (by name, plus ``chroma_inner``); the others take free ones. ``model`` is a GGUF
+    file.
     """
 
     def __init__(
@@ -72,7 +74,9 @@ class NativeStack:
         self.ports = {name: given.get(name) or free_port() for name in names}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._make_folders()
-        self.services = {service.name: service for service in (self._mongo(), self._chroma(), self._embeddings(), self._engine())}
+        self.services = {
+            service.name: service for service in (self._mongo(), self._chroma(), self._embeddings(), self._engine())
+        }
 
     # --- where things are -------------------------------------------------------------------------------------------
 
@@ -134,7 +138,7 @@ class NativeStack:
                 on_ready(each, time.monotonic() - begun)
 
     def stop(self, name: str, *, kill: bool = False) -> None:
-        """Ends one service; ``kill`` sends SIGKILL, as a crash would. Its data stays. Unknown or ended: nothing happens."""
+        """Ends one service, if it runs; ``kill`` sends SIGKILL, as a crash would. Its data stays."""
         process = self.processes.pop(name, None)
         if process is None:
             return
@@ -226,7 +230,8 @@ class NativeStack:
     def _launch(self, service: Service) -> None:
         self.stop(service.name)
         with self.log(service.name).open("ab") as log:
-            # A session of its own: Ctrl-C in the terminal reaches only the parent, which then ends the services in order.
+            # A session of its own: Ctrl-C in the terminal reaches only the parent, which then ends the services in
+            # order.
             self.processes[service.name] = subprocess.Popen(
                 service.arguments,
                 cwd=service.folder,
@@ -246,7 +251,8 @@ class NativeStack:
             if _answers(service):
                 return
             time.sleep(0.05)
-        raise ServiceFailed(f"{service.name} did not answer within {START_TIMEOUT_S:.0f} s:\n{self._tail(service.name)}")
+        tail = self._tail(service.name)
+        raise ServiceFailed(f"{service.name} did not answer within {START_TIMEOUT_S:.0f} s:\n{tail}")
 
     def _tail(self, name: str) -> str:
         return "\n".join(self.log(name).read_text(errors="replace").splitlines()[-15:])
