@@ -6,10 +6,12 @@ container.
 
 from __future__ import annotations
 
+import ctypes
 import http.client
 import json
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -66,23 +68,29 @@ class NativeStack:
         context_size: int = 4096,
         slots: int = 2,
         prompt_format: str = "chatml",
+        with_proxy: bool = False,
     ) -> None:
         self.data, self.model, self.python = data.resolve(), model.resolve(), python
         self.context_size, self.slots, self.prompt_format = context_size, slots, prompt_format
         given = dict(ports or {})
-        names = ("mongo", "chroma", "chroma_inner", "embeddings", "engine")
+        names = ("mongo", "chroma", "chroma_inner", "embeddings", "engine", "proxy")
         self.ports = {name: given.get(name) or free_port() for name in names}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._make_folders()
-        self.services = {
-            service.name: service for service in (self._mongo(), self._chroma(), self._embeddings(), self._engine())
-        }
+        services = [self._mongo(), self._chroma(), self._embeddings(), self._engine()]
+        if with_proxy:
+            services.append(self._proxy())
+        self.services = {service.name: service for service in services}
 
     # --- where things are -------------------------------------------------------------------------------------------
 
     @property
     def engine_url(self) -> str:
         return self._url("engine")
+
+    @property
+    def proxy_url(self) -> str:
+        return self._url("proxy")
 
     @property
     def chroma_url(self) -> str:
@@ -209,6 +217,12 @@ class NativeStack:
         }
         return Service("engine", (self.python, "serve.py"), environment, folder, self.ports["engine"], "/health")
 
+    def _proxy(self) -> Service:
+        folder = ROOT / "proxy"
+        bind = f"127.0.0.1:{self.ports['proxy']}"
+        arguments = (self.python, "-m", "gunicorn", "-c", "gunicorn.conf.py", "--bind", bind)
+        return Service("proxy", arguments, self.proxy_environment(), folder, self.ports["proxy"], "/healthz")
+
     # --- inside -----------------------------------------------------------------------------------------------------
 
     def _url(self, name: str) -> str:
@@ -240,6 +254,8 @@ class NativeStack:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                # And should the parent be killed, its services do not live on holding ports and data files.
+                preexec_fn=_end_with_parent,
             )
 
     def _wait(self, service: Service) -> None:
@@ -256,6 +272,11 @@ class NativeStack:
 
     def _tail(self, name: str) -> str:
         return "\n".join(self.log(name).read_text(errors="replace").splitlines()[-15:])
+
+
+def _end_with_parent() -> None:
+    """prctl(PR_SET_PDEATHSIG, SIGTERM): Linux ends this process when the one that started it is gone."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 def _answers(service: Service) -> bool:

@@ -1,0 +1,86 @@
+"""README stays true: a setting, route, make target or finding that it does not name fails here."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+# Where the tests build the app without any service: nothing is called before a request comes.
+ROUTE_ARGUMENT = re.compile(r"<(?:\w+:)?(\w+)>")
+
+
+def _documented_settings() -> set[str]:
+    return set(re.findall(r"^\| `([A-Z_]+)`", README, re.MULTILINE))
+
+
+def test_settings_table_names_every_setting_and_no_other() -> None:
+    from chatproxy.settings import OPTIONS
+    from scripts.lib.settings import SETTINGS
+
+    # What compose/proxy.yml fixes or derives is no setting of the operator's.
+    derived = set(_proxy_environment()) - set(SETTINGS)
+    assert _documented_settings() >= set(SETTINGS)
+    assert _documented_settings() - set(SETTINGS) <= {option.name for option in OPTIONS} - derived | {"PIP_INDEX_URL"}
+
+
+def _proxy_environment() -> list[str]:
+    import yaml
+
+    return list(yaml.safe_load((ROOT / "compose" / "proxy.yml").read_text())["services"]["proxy"]["environment"])
+
+
+def test_the_proxy_knows_every_variable_that_compose_gives_it() -> None:
+    from chatproxy.settings import OPTIONS
+
+    known = {option.name for option in OPTIONS}
+    assert {name.removesuffix("_FILE") for name in _proxy_environment()} <= {
+        name.removesuffix("_FILE") for name in known
+    }
+
+
+def test_env_example_holds_every_setting_with_its_default() -> None:
+    from scripts.lib.settings import SETTINGS
+
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    given = dict(line.split("=", 1) for line in lines if re.match(r"[A-Z_]+=", line))
+    assert given == {name: setting.default for name, setting in SETTINGS.items()}
+
+
+def _targets() -> list[str]:
+    return re.findall(r"^([a-z][a-z-]*):.*?##", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("target", _targets())
+def test_every_make_target_is_documented(target: str) -> None:
+    assert f"`make {target}" in README
+
+
+def test_readme_names_no_target_that_is_not_there() -> None:
+    assert set(re.findall(r"`make ([a-z-]+)", README)) <= set(_targets())
+
+
+def test_every_route_is_documented() -> None:
+    from tests.unit.proxy.routes import routes
+
+    for method, rule in routes():
+        shown = ROUTE_ARGUMENT.sub("ID", rule).rstrip("/") or "/"
+        assert re.search(rf"^\| `[A-Z, |]*{method}[A-Z, |]* {re.escape(shown)}`", README, re.MULTILINE), (
+            f"{method} {shown}"
+        )
+
+
+def test_the_tree_shows_every_folder_and_file_of_the_first_three_levels() -> None:
+    tree = README.split("```")[1::2]
+    shown = next(block for block in tree if "chatproxy/" in block)
+    for folder in ("images", "compose", "scripts", "tests"):
+        for path in sorted((ROOT / folder).iterdir()):
+            if path.name.startswith((".", "__")) or path.suffix == ".pyc" or path.name == "artifacts":
+                continue
+            assert path.name in shown, f"{path.relative_to(ROOT)} is missing in README's tree"
+    for path in sorted((ROOT / "proxy" / "chatproxy").rglob("*.py")):
+        if path.name not in ("__init__.py",):
+            assert path.name in shown, f"{path.relative_to(ROOT)} is missing in README's tree"

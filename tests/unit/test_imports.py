@@ -1,0 +1,91 @@
+"""The proxy's one direction: who may import whom. Nothing calls back upward, web and adapters never meet."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[2] / "proxy" / "chatproxy"
+
+# Layer -> what of the package it may import. `errors` may be imported by all and imports nothing itself.
+ALLOWED = {
+    "wsgi": ("settings", "app"),
+    "__main__": ("commands",),
+    "commands": ("settings", "app", "core"),
+    "app": ("settings", "web", "core", "adapters"),
+    "settings": (),
+    "errors": (),
+    "web": ("web", "core"),
+    "adapters": ("adapters", "core.ports", "core.types"),
+    "core": ("core",),
+}
+# The core is plain Python: no web framework, no driver. Small pure libraries only.
+CORE_LIBRARIES = {"jinja2"}
+
+
+def _modules() -> list[Path]:
+    return sorted(path for path in PACKAGE.rglob("*.py"))
+
+
+def _layer(module: Path) -> str:
+    return module.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def _imports(module: Path) -> Iterator[tuple[int, str]]:
+    """(line, absolute dotted name) of every import, those inside functions too; `from a import b` gives `a.b`."""
+    inside = ("chatproxy", *module.relative_to(PACKAGE).parts[:-1])
+    for node in ast.walk(ast.parse(module.read_text(), str(module))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(inside[: len(inside) - node.level + 1]) + "." if node.level else ""
+            yield from ((node.lineno, f"{base}{node.module or ''}.{alias.name}") for alias in node.names)
+
+
+def _within(name: str, allowed: str) -> bool:
+    return name == allowed or name.startswith(allowed + ".")
+
+
+def violations(module: Path) -> list[str]:
+    layer = _layer(module)
+    if layer == "__init__":
+        layer = "errors"  # the package's own __init__ holds nothing that needs anything
+    found = []
+    for line, name in _imports(module):
+        where = f"{module.relative_to(PACKAGE)}:{line}"
+        if _within(name, "chatproxy"):
+            inner = name.removeprefix("chatproxy").strip(".").replace("..", ".")
+            if not inner or _within(inner, "errors"):
+                continue
+            if not any(_within(inner, allowed) for allowed in ALLOWED[layer]):
+                found.append(f"{where}: {layer} may not import {inner}")
+        elif layer == "core" and name.split(".")[0] not in sys.stdlib_module_names | CORE_LIBRARIES:
+            found.append(f"{where}: core may not import {name}")
+    return found
+
+
+@pytest.mark.parametrize("module", _modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_one_way(module: Path) -> None:
+    assert violations(module) == []
+
+
+def test_every_layer_of_the_package_has_a_rule() -> None:
+    assert {_layer(module) for module in _modules()} - {"__init__"} <= set(ALLOWED)
+
+
+def test_the_rule_finds_what_it_forbids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
+    for name, text in {
+        "core/a.py": "from chatproxy.adapters import mongo\nimport flask\nfrom ..web import chat\n",
+        "web/b.py": "import chatproxy.adapters.mongo\n",
+        "adapters/c.py": "from chatproxy.core.answer import Answering\nfrom chatproxy.core.types import Message\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert len(violations(tmp_path / "core/a.py")) == 3
+    assert len(violations(tmp_path / "web/b.py")) == 1
+    assert len(violations(tmp_path / "adapters/c.py")) == 1
