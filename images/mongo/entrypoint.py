@@ -24,9 +24,12 @@ START_TIMEOUT_S = 120.0
 UNAUTHORIZED, AUTHENTICATION_FAILED = 13, 18
 
 
+class Refused(Exception):
+    """Why this start cannot go on, in words for the operator."""
+
+
 def _fail(text: str) -> NoReturn:
-    print(f"mongo: {text}", file=sys.stderr, flush=True)
-    raise SystemExit(2)
+    raise Refused(text)
 
 
 def _secret(variable: str) -> str:
@@ -117,7 +120,11 @@ def ensure_users() -> None:
 
 
 def main() -> None:
-    ensure_users()
+    try:
+        ensure_users()
+    except Refused as why:
+        # The last line of the log, after all that mongod says while it is shut down again.
+        sys.exit(f"mongo: {why}")
     bind, port = os.environ.get("MONGO_BIND", "0.0.0.0"), os.environ.get("MONGO_PORT", "27017")  # noqa: S104 - internal network
     arguments = command("--bind_ip", bind, "--port", port)
     os.execv(arguments[0], arguments)  # noqa: S606 - becoming mongod is the point

@@ -1,0 +1,143 @@
+"""The images' own programs, run natively: what they refuse, and in which words."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure
+
+from scripts.lib.native import ROOT, NativeStack, ServiceFailed
+
+
+def _serve(model: Path | str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """llama.cpp's start with something wrong: it must end by itself."""
+    return subprocess.run(
+        [sys.executable, "serve.py"],
+        cwd=ROOT / "images" / "llamacpp",
+        env={**os.environ, "MODEL": str(model), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_llamacpp_names_a_missing_model() -> None:
+    done = _serve("/models/none.gguf")
+    assert done.returncode == 2
+    assert "/models/none.gguf is not a file" in done.stderr
+
+
+def test_llamacpp_refuses_what_is_no_gguf(tmp_path: Path) -> None:
+    file = tmp_path / "old.bin"
+    file.write_bytes(b"lmgg" + bytes(64))
+    done = _serve(file)
+    assert done.returncode == 2
+    assert "no GGUF file" in done.stderr
+
+
+@pytest.mark.parametrize(("name", "value"), [("CONTEXT_SIZE", "much"), ("ENGINE_SLOTS", "0"), ("THREADS", "-3")])
+def test_llamacpp_names_a_bad_number(starter_model: Path, name: str, value: str) -> None:
+    done = _serve(starter_model, **{name: value})
+    assert done.returncode == 2
+    assert name in done.stderr
+    assert value in done.stderr
+
+
+def test_every_slot_has_the_whole_context(native: NativeStack) -> None:
+    slots = requests.get(f"{native.engine_url}/slots", timeout=10).json()
+    assert [slot["n_ctx"] for slot in slots] == [native.context_size] * native.slots
+
+
+def test_embeddings_are_unit_vectors_that_know_meaning(native: NativeStack) -> None:
+    texts = ["The cat sleeps on the sofa.", "A kitten naps on the couch.", "Interest rates rose in March."]
+    answer = requests.post(f"{native.embeddings_url}/v1/embeddings", json={"input": texts}, timeout=60).json()
+    cat, kitten, rates = (each["embedding"] for each in answer["data"])
+    assert len(cat) == 384
+    assert sum(x * x for x in cat) == pytest.approx(1, abs=1e-3)
+    close = sum(a * b for a, b in zip(cat, kitten, strict=True))
+    far = sum(a * b for a, b in zip(cat, rates, strict=True))
+    assert close > far + 0.3
+    assert answer["usage"]["total_tokens"] > 15
+
+
+@pytest.mark.parametrize(
+    "body", [b"{", b"[]", b"{}", b'{"input": []}', b'{"input": [1]}', b'{"input": "x", "encoding_format": "base64"}']
+)
+def test_embeddings_say_what_is_wrong_with_a_request(native: NativeStack, body: bytes) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = requests.post(f"{native.embeddings_url}/v1/embeddings", data=body, headers=headers, timeout=30)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("token", [None, "", "x" * 43])
+def test_chroma_is_closed_without_its_token(native: NativeStack, token: str | None) -> None:
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    for path in ("/api/v2/heartbeat", "/api/v2/version", "/docs"):
+        assert requests.get(f"{native.chroma_url}{path}", headers=headers, timeout=10).status_code == 401
+
+
+def test_chroma_opens_with_its_token(native: NativeStack) -> None:
+    headers = {"Authorization": f"Bearer {native.chroma_token_file.read_text()}"}
+    answer = requests.get(f"{native.chroma_url}/api/v2/heartbeat", headers=headers, timeout=10)
+    assert answer.json()["nanosecond heartbeat"] > 0
+
+
+def test_chroma_does_not_start_with_an_empty_token(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("\n")
+    done = subprocess.run(
+        [sys.executable, "entrypoint.py"],
+        cwd=ROOT / "images" / "chroma",
+        env={**os.environ, "CHROMA_TOKEN_FILE": str(tmp_path / "token")},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 2
+    assert "at least 32" in done.stderr
+
+
+def test_mongo_lets_the_proxys_user_into_its_own_database_only(native: NativeStack) -> None:
+    password = native.mongo_password_file.read_text()
+    with MongoClient[dict[str, object]](
+        native.mongo_url, username="chatproxy", password=password, authSource="chatbot"
+    ) as client:
+        client["chatbot"]["probe"].insert_one({"x": 1})
+        client["chatbot"].drop_collection("probe")
+        with pytest.raises(OperationFailure):
+            client["other"]["probe"].insert_one({"x": 1})
+        with pytest.raises(OperationFailure):
+            client.admin.command("usersInfo", 1)
+
+
+def test_mongo_heals_a_start_that_broke_between_its_users_and_keeps_to_the_old_root(
+    tmp_path: Path, starter_model: Path
+) -> None:
+    """The first start done by hand up to root alone, as a crash would leave it; then with another root password."""
+    stack = NativeStack(tmp_path / "stack", starter_model)
+    try:
+        stack.start("mongo")
+        root = (tmp_path / "stack" / "secrets" / "mongo_root_password").read_text()
+        with MongoClient[dict[str, object]](stack.mongo_url, username="root", password=root) as client:
+            client["chatbot"].command("dropUser", "chatproxy")
+        stack.stop("mongo", kill=True)
+        stack.start("mongo")
+        password = stack.mongo_password_file.read_text()
+        with MongoClient[dict[str, object]](
+            stack.mongo_url, username="chatproxy", password=password, authSource="chatbot"
+        ) as c:
+            assert c["chatbot"].command("ping")["ok"]
+        stack.stop("mongo")
+        (tmp_path / "stack" / "secrets" / "mongo_root_password").write_text("another-root-password-altogether")
+        with pytest.raises(ServiceFailed, match="another root password"):
+            stack.start("mongo")
+    finally:
+        stack.close()
+        shutil.rmtree(tmp_path / "stack")
