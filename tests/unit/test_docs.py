@@ -6,10 +6,14 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
+from chatproxy.settings import options
+
+from scripts.lib.settings import SETTINGS
+from tests.unit.proxy.routes import routes
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
-# Where the tests build the app without any service: nothing is called before a request comes.
 ROUTE_ARGUMENT = re.compile(r"<(?:\w+:)?(\w+)>")
 
 
@@ -17,34 +21,28 @@ def _documented_settings() -> set[str]:
     return set(re.findall(r"^\| `([A-Z_]+)`", README, re.MULTILINE))
 
 
-def test_settings_table_names_every_setting_and_no_other() -> None:
-    from chatproxy.settings import OPTIONS
-    from scripts.lib.settings import SETTINGS
-
-    # What compose/proxy.yml fixes or derives is no setting of the operator's.
-    derived = set(_proxy_environment()) - set(SETTINGS)
-    assert _documented_settings() >= set(SETTINGS)
-    assert _documented_settings() - set(SETTINGS) <= {option.name for option in OPTIONS} - derived | {"PIP_INDEX_URL"}
+def _proxy_environment() -> set[str]:
+    fragment = yaml.safe_load((ROOT / "compose" / "proxy.yml").read_text())
+    return set(fragment["services"]["proxy"]["environment"])
 
 
-def _proxy_environment() -> list[str]:
-    import yaml
-
-    return list(yaml.safe_load((ROOT / "compose" / "proxy.yml").read_text())["services"]["proxy"]["environment"])
+def test_the_settings_table_names_every_setting_and_no_other() -> None:
+    assert _documented_settings() == set(SETTINGS)
 
 
 def test_the_proxy_knows_every_variable_that_compose_gives_it() -> None:
-    from chatproxy.settings import OPTIONS
+    assert _proxy_environment() <= {option.variable for option in options()}
 
-    known = {option.name for option in OPTIONS}
-    assert {name.removesuffix("_FILE") for name in _proxy_environment()} <= {
-        name.removesuffix("_FILE") for name in known
-    }
+
+def test_every_variable_in_the_compose_files_is_set_somewhere() -> None:
+    """A name in `${...}` is the operator's setting or something that `make up` resolves: a typo would be empty for ever."""
+    files = [ROOT / "docker-compose.yml", ROOT / "docker-compose.gpu.yml", *(ROOT / "compose").glob("*.yml")]
+    used = {name for file in files for name in re.findall(r"\$\{([A-Z_]+)", file.read_text())}
+    resolved = set(re.findall(r'"([A-Z_]+)":', (ROOT / "scripts" / "lib" / "resolve.py").read_text()))
+    assert used - {"COMPOSE_PROJECT_NAME"} <= set(SETTINGS) | resolved
 
 
 def test_env_example_holds_every_setting_with_its_default() -> None:
-    from scripts.lib.settings import SETTINGS
-
     lines = (ROOT / ".env.example").read_text().splitlines()
     given = dict(line.split("=", 1) for line in lines if re.match(r"[A-Z_]+=", line))
     assert given == {name: setting.default for name, setting in SETTINGS.items()}
@@ -64,8 +62,6 @@ def test_readme_names_no_target_that_is_not_there() -> None:
 
 
 def test_every_route_is_documented() -> None:
-    from tests.unit.proxy.routes import routes
-
     for method, rule in routes():
         shown = ROUTE_ARGUMENT.sub("ID", rule).rstrip("/") or "/"
         assert re.search(rf"^\| `[A-Z, |]*{method}[A-Z, |]* {re.escape(shown)}`", README, re.MULTILINE), (

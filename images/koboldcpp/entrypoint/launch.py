@@ -1,0 +1,142 @@
+"""Makes koboldcpp's command line out of settings, the operator's own flags and what this build can do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .build import Build
+from .flags import Policy, Reader, Request
+from .model import Model
+from .refusal import RefusedError
+from .settings import Settings
+
+PORT = 5001
+#: Requests that koboldcpp lets wait. The proxy's own queue stands in front, so this is only a reserve.
+_WAITING = 10
+#: Conversations whose prompts are kept in memory; more would only be reached by busier sites than one CPU serves.
+_LEAST_KEPT, _MOST_KEPT = 6, 12
+#: Memory that the program needs beside weights and contexts, in bytes.
+_OVERHEAD = 512 * 1024 * 1024
+
+
+@dataclass
+class Plan:
+    """koboldcpp's flags, in order, and one sentence for each thing that was done otherwise than asked."""
+
+    words: list[str]
+    warnings: list[str] = field(default_factory=list)
+
+    def add(self, name: str, *values: object) -> None:
+        self.words += [name, *map(str, values)]
+
+
+def read_request(settings: Settings, build: Build, policy: Policy) -> Request:
+    """What the operator's own words ask of this build.
+
+    Raises:
+        RefusedError: see `Reader.read`; or the words contradict a setting that others rely on.
+    """
+    reader = Reader(build, policy)
+    reader.read(settings.words)
+    request = reader.request
+    context = request.flags.pop("--contextsize", None)
+    if context and context != [str(settings.context_size)]:
+        raise RefusedError(
+            f"--contextsize {context[0]} contradicts CONTEXT_SIZE={settings.context_size}, which the proxy counts by: "
+            f"set CONTEXT_SIZE={context[0]} in .env and drop the flag"
+        )
+    if "--smartcache" in request.flags and "--parallelrequests" in request.flags:
+        raise RefusedError("--smartcache and --parallelrequests together crash koboldcpp: choose one")
+    if request.model and settings.model and Path(request.model).name != Path(settings.model).name:
+        request.warnings.append(f"the launch line's model {request.model} is not used: MODEL={settings.model} is set")
+    return request
+
+
+def plan(settings: Settings, build: Build, request: Request, model: Model, memory: int) -> Plan:
+    """The command line's flags.
+
+    Args:
+        memory: bytes that the container may use, for everything.
+    """
+    result = Plan(["--model", str(model.path)], list(request.warnings))
+    result.add("--host", "0.0.0.0")  # noqa: S104  # inside a container; its network is internal
+    result.add("--port", PORT)
+    result.add("--skiplauncher")
+    result.add("--quiet")
+    result.add("--multiuser", _WAITING + settings.slots)
+    result.add("--contextsize", settings.context_size)
+    if settings.threads and "--threads" not in request.flags:
+        result.add("--threads", settings.threads)
+    uses_gpu = _add_backend(result, settings, build, request)
+    _add_cache(result, settings, build, request, model, memory, uses_gpu=uses_gpu)
+    for name, values in request.flags.items():
+        if name == "--gpulayers" and not uses_gpu:
+            result.warnings.append(f"--gpulayers dropped: this image was built for {build.backend} and uses no GPU")
+            continue
+        result.add(name, *values)
+    return result
+
+
+def _add_backend(result: Plan, settings: Settings, build: Build, request: Request) -> bool:
+    """Say where to compute; true where that is a GPU."""
+    asked, values = request.backend or ("", [])
+    own = {"cuda": "--usecuda", "vulkan": "--usevulkan", "clblast": "--useclblast"}.get(build.backend)
+    if own and asked != "--usecpu":
+        flag = build.find(own) or build.find({"--usecuda": "--usecublas"}.get(own, own))
+        if flag is None:
+            raise RefusedError(f"koboldcpp {build.version} has no {own}: build the image for another KOBOLDCPP_BACKEND")
+        if asked not in ("", own):
+            result.warnings.append(f"{asked} became {flag.name}: this image was built for {build.backend}")
+            values = []
+        if not all(flag.takes(value) for value in values):
+            result.warnings.append(f"{flag.name}: koboldcpp {build.version} does not take {' '.join(values)}; dropped")
+            values = []
+        result.add(flag.name, *(values or (["0", "0"] if own == "--useclblast" else [])))
+        if "--gpulayers" not in request.flags:
+            result.add("--gpulayers", settings.gpu_layers)
+        return True
+    if asked == "--noblas" and build.backend == "openblas" and build.has("--noblas"):
+        result.add("--noblas")
+    elif asked not in ("", "--usecpu"):
+        result.warnings.append(f"{asked} dropped: this image was built for {build.backend}")
+    elif build.has("--usecpu"):
+        result.add("--usecpu")  # or it looks for GPUs first
+    return False
+
+
+def _add_cache(
+    result: Plan, settings: Settings, build: Build, request: Request, model: Model, memory: int, *, uses_gpu: bool
+) -> None:
+    """Choose how prompts are kept: batching on a GPU, snapshots in memory elsewhere, never both.
+
+    Measured on 1.115.1: snapshots cut the time to the next turn's first token from 1.7 s to 0.1 s when conversations
+    alternate; batching nearly doubles the tokens per second of four at once; both together crash.
+    """
+    if {"--smartcache", "--parallelrequests", "--smartcontext"} & request.flags.keys():
+        return  # the operator's own choice
+    if uses_gpu and settings.slots > 1 and build.has("--parallelrequests"):
+        result.add("--parallelrequests", settings.slots)
+        return
+    flag = build.find("--smartcache")
+    if flag is None or model.head is None or "--nofastforward" in request.flags:
+        return
+    kept = _conversations_kept(settings, model, memory)
+    if kept < 1:
+        result.warnings.append(
+            "no --smartcache: the memory holds one conversation only, so another one in between makes the prompt be "
+            "read again. A larger ENGINE_MEMORY or a smaller CONTEXT_SIZE mends that"
+        )
+    elif flag.arity == "0":
+        result.add("--smartcache")
+    else:
+        result.add("--smartcache", kept)
+
+
+def _conversations_kept(settings: Settings, model: Model, memory: int) -> int:
+    """How many conversations' contexts fit into memory beside the weights and the one in use."""
+    wanted = max(_LEAST_KEPT, min(settings.slots, _MOST_KEPT))
+    context = model.head.context_bytes(settings.context_size) if model.head else None
+    if not context:
+        return wanted
+    return min(wanted, (memory - model.size - _OVERHEAD) // context - 1)

@@ -1,0 +1,86 @@
+"""Finds the model file and looks whether koboldcpp could load it: its own answer to a half file is a crash."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import gguf
+from .refusal import BAD_MODEL, RefusedError
+
+MODELS = Path("/models")
+
+#: First four bytes of the formats from before GGUF (August 2023): GGML, GGMF and GGJT, which also is the magic of
+#: the V1 to V3 ".bin" files. They are 32-bit numbers in little endian, so they read backwards.
+_OLD_MAGICS = (b"lmgg", b"fmgg", b"tjgg")
+_LORA_MAGIC = b"algg"
+#: No language model is smaller; what is, mostly is a web page that says why there was no download.
+_SMALLEST_OLD_MODEL = 1_000_000
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model file that was found to be whole, as far as its head tells. `head` is None for the formats before GGUF."""
+
+    path: Path
+    size: int
+    head: gguf.Head | None
+
+
+def find(name: str, models: Path = MODELS) -> Path:
+    """The model's file: a path, or a name in the models folder.
+
+    Raises:
+        RefusedError: there is no such file.
+    """
+    if not name:
+        raise _refused("MODEL is not set: name a file in models/ or a catalogue entry in .env")
+    path = Path(name) if Path(name).is_absolute() else models / name
+    if path.is_file():
+        return path
+    what = "is a folder" if path.is_dir() else "does not exist in the container"
+    there = sorted(entry.name for entry in models.glob("*") if entry.is_file()) if models.is_dir() else []
+    have = f"it holds {', '.join(there[:10])}" if there else "it is empty"
+    raise _refused(f"MODEL={name}: {path} {what}. The folder models/ of the appliance is {models} here; {have}")
+
+
+def check(path: Path) -> Model:
+    """Look at the file's first bytes and its size.
+
+    Raises:
+        RefusedError: koboldcpp could not load it.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        raise _refused(
+            f"{path} cannot be read: {error.strerror}. The engine runs as user 10001: chmod a+r the file"
+        ) from error
+    if magic == gguf.MAGIC:
+        return Model(path, size, _whole_gguf(path, size))
+    if magic == _LORA_MAGIC:
+        raise _refused(f"{path} is a LoRA, which is applied on top of a model: KOBOLDCPP_ARGS=--lora {path}")
+    if magic not in _OLD_MAGICS:
+        raise _refused(f"{path} is neither GGUF nor GGML (it starts with {magic!r}): is it a web page, or unfinished?")
+    if size < _SMALLEST_OLD_MODEL:
+        raise _refused(f"{path} is a GGML file of {size} bytes: the download was cut off; fetch it again")
+    return Model(path, size, None)
+
+
+def _whole_gguf(path: Path, size: int) -> gguf.Head:
+    try:
+        head = gguf.read_head(path)
+    except gguf.BrokenFileError as error:
+        raise _refused(f"{path} is a GGUF file, but {error}: the download was cut off; fetch it again") from error
+    if size < head.least_size:
+        raise _refused(
+            f"{path} has {size} bytes where its head says {head.least_size} or more: "
+            "the download was cut off; fetch it again"
+        )
+    return head
+
+
+def _refused(message: str) -> RefusedError:
+    return RefusedError(message, BAD_MODEL)

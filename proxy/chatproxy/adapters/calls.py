@@ -1,0 +1,69 @@
+"""Short JSON calls to the services beside us, through one pooled session per service."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+
+# koboldcpp serves 24 connections in all; streams take up to ENGINE_SLOTS of them.
+_CONNECTIONS = 4
+
+
+class CallFailed(Exception):
+    """A call without a usable answer; the text is short, names no host and is fit for /readyz."""
+
+
+class Service:
+    """One HTTP service: base URL, headers for every call, short time-outs. Redirects are not followed."""
+
+    def __init__(self, base_url: str, *, token: str = "") -> None:
+        self.base_url = base_url.rstrip("/")
+        self._session = requests.Session()
+        self._session.trust_env = False  # no proxies from the environment: these services are our own
+        adapter = HTTPAdapter(pool_maxsize=_CONNECTIONS, pool_block=True)
+        self._session.mount("http://", adapter)
+        self._session.mount("https://", adapter)
+        if token:
+            self._session.headers["Authorization"] = f"Bearer {token}"
+
+    def get(self, path: str, *, timeout_s: float) -> Any:
+        """The decoded JSON of GET `path`. Raises CallFailed."""
+        return self._call("GET", path, None, timeout_s)
+
+    def post(self, path: str, payload: Any, *, timeout_s: float) -> Any:
+        """The decoded JSON of POST `path`. Raises CallFailed."""
+        return self._call("POST", path, payload, timeout_s)
+
+    def _call(self, method: str, path: str, payload: Any, timeout_s: float) -> Any:
+        try:
+            response = self._session.request(
+                method, self.base_url + path, json=payload, timeout=timeout_s, allow_redirects=False
+            )
+        except requests.Timeout:
+            raise CallFailed(f"no answer within {timeout_s:g} s") from None
+        except requests.ConnectionError as error:
+            raise CallFailed(_reason(error)) from None
+        except requests.RequestException as error:
+            raise CallFailed(type(error).__name__) from None
+        if response.status_code != 200:
+            raise CallFailed(f"HTTP {response.status_code}")
+        try:
+            return response.json()
+        except ValueError:
+            raise CallFailed("the answer is not JSON") from None
+
+
+def _reason(error: BaseException) -> str:
+    text = str(error)
+    for sign, reason in (
+        ("refused", "connection refused"),
+        ("resolve", "its name does not resolve"),
+        ("getaddrinfo", "its name does not resolve"),
+        ("aborted", "the connection was dropped"),
+        ("reset", "the connection was dropped"),
+    ):
+        if sign in text.lower():
+            return reason
+    return "cannot be reached"

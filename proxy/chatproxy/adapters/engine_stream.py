@@ -1,0 +1,73 @@
+"""What both engine adapters share: a generation's stream under its two time-outs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Generator, Mapping
+from contextlib import closing
+from typing import Any
+
+from chatproxy.adapters.sse import EventParser
+from chatproxy.adapters.transport import Head, post
+from chatproxy.errors import Busy, EngineFailure, EngineTimeout
+
+TICK_S = 0.5
+_LONGEST_ERROR = 65536
+
+
+class EngineRefused(EngineFailure):
+    """The engine answered with an error status; `body` is what it said."""
+
+    def __init__(self, status: int, body: bytes) -> None:
+        super().__init__(f"the engine answered HTTP {status}: {body[:300]!r}")
+        self.engine_status, self.body = status, body
+
+
+def events(
+    url: str,
+    payload: Mapping[str, Any],
+    headers: Mapping[str, str],
+    *,
+    first_s: float,
+    idle_s: float,
+) -> Generator[str | None]:
+    """Yield the data of each event, None in moments of silence.
+
+    `first_s` runs from the request to the first event, `idle_s` between two events: comments and headers do not
+    count, since an engine that has wedged may still send those. Raises EngineTimeout, EngineRefused, EngineFailure,
+    and Busy for HTTP 503 and 429, with which engines tell that they are occupied.
+    """
+    parser = EventParser()
+    deadline, silence = time.monotonic() + first_s, f"no first token within {first_s:g} s"
+    body = json.dumps(payload).encode()
+    status, refusal = 0, b""
+    with closing(post(url, body, headers, tick_s=TICK_S)) as pieces:
+        for piece in pieces:
+            if isinstance(piece, Head):
+                status = piece.status
+            elif piece and status != 200:
+                refusal = (refusal + piece)[:_LONGEST_ERROR]
+            elif piece:
+                for data in parser.feed(piece):
+                    deadline, silence = time.monotonic() + idle_s, f"silent for {idle_s:g} s"
+                    yield data
+            if time.monotonic() > deadline:
+                raise EngineTimeout(f"{url}: {silence}")
+            if piece is None:
+                yield None
+    if status in (429, 503):
+        raise Busy(f"{url}: HTTP {status}", public="The language model is occupied or still loading.", retry_after=5)
+    if status != 200:
+        raise EngineRefused(status, refusal)
+
+
+def decode(data: str) -> dict[str, Any]:
+    """One event's JSON object. Raises EngineFailure for anything else."""
+    try:
+        decoded = json.loads(data)
+    except ValueError:
+        raise EngineFailure("the engine sent an event that is not JSON") from None
+    if not isinstance(decoded, dict):
+        raise EngineFailure("the engine sent an event that is not a JSON object")
+    return decoded

@@ -1,0 +1,160 @@
+"""koboldcpp's own API, versions 1.74 to 1.115 and later. The server is treated as an untrusted peer.
+
+- Generations are always streamed: a request that is not runs to its end after its client has left.
+- Every request carries an unguessable `genkey`: text generated without one can be read by any caller.
+- The end of a stream is only its event with a finish_reason; a connection that just closes has died.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+import secrets
+import threading
+import time
+from collections.abc import Generator
+from contextlib import closing
+from typing import Any
+
+from chatproxy.adapters.calls import CallFailed, Service
+from chatproxy.adapters.engine_stream import decode, events
+from chatproxy.adapters.sse import SurrogateJoiner
+from chatproxy.core.types import EngineEvent, Finish, Generation, Idle, Text
+from chatproxy.errors import EngineFailure, EngineTimeout, Unhealthy
+
+_log = logging.getLogger(__name__)
+_CALL_TIMEOUT_S = 10.0
+_CHECK_TIMEOUT_S = 2.0
+# How long what the engine says about itself is believed: it may have been restarted with another model.
+_FACTS_LAST_S = 60.0
+# Before this version, an abort while the prompt was being read left a wrong prompt cache behind: the next identical
+# prompt was answered from another context.
+_SAFE_ABORT = (1, 80)
+
+
+class Koboldcpp:
+    """Implements core.ports.Engine and HealthCheck."""
+
+    name = "engine"
+
+    def __init__(self, url: str, *, api_key: str = "", first_token_s: float = 600, idle_s: float = 120) -> None:
+        """`first_token_s` and `idle_s`: seconds of silence before and after the first token that are endured."""
+        self._service = Service(url, token=api_key)
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._first_token_s, self._idle_s = first_token_s, idle_s
+        self._facts_lock = threading.Lock()
+        self._facts: tuple[float, int, tuple[int, int]] | None = None
+
+    def generate(self, generation: Generation) -> Generator[EngineEvent]:
+        """See core.ports.Engine."""
+        payload = _payload(generation)
+        url = f"{self._service.base_url}/api/extra/generate/stream"
+        joiner = SurrogateJoiner()
+        begun = False
+        try:
+            with closing(
+                events(url, payload, self._headers, first_s=self._first_token_s, idle_s=self._idle_s)
+            ) as stream:
+                for data in stream:
+                    if data is None:
+                        yield Idle()
+                        continue
+                    begun = True
+                    text, finish = _read(decode(data))
+                    text = joiner.feed(text) + (joiner.flush() if finish else "")
+                    if text:
+                        yield Text(text)
+                    if finish:
+                        yield finish
+                        return
+        except (GeneratorExit, EngineTimeout):
+            self._abort(payload["genkey"], begun)
+            raise
+        raise EngineFailure("koboldcpp closed the stream without an end" if begun else "koboldcpp gave an empty answer")
+
+    def count_tokens(self, text: str) -> int:
+        """See core.ports.Engine."""
+        answer = self._post("/api/extra/tokencount", {"prompt": text})
+        count = answer.get("value") if isinstance(answer, dict) else None
+        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+            raise EngineFailure("koboldcpp did not count tokens")
+        return count
+
+    def context_size(self) -> int | None:
+        """See core.ports.Engine."""
+        return self._read_facts()[1]
+
+    def check(self) -> None:
+        """See core.ports.HealthCheck."""
+        try:
+            answer = self._service.get("/api/v1/model", timeout_s=_CHECK_TIMEOUT_S)
+        except CallFailed as error:
+            raise Unhealthy(str(error)) from None
+        if not isinstance(answer, dict) or not isinstance(answer.get("result"), str):
+            raise Unhealthy("it does not talk like koboldcpp")
+        if answer["result"] in ("inactive", "koboldcpp/inactive"):
+            raise Unhealthy("no model is loaded")
+
+    def _abort(self, genkey: str, begun: bool) -> None:
+        """Stop a generation that nobody waits for. The closed connection stops it too, but only once it generates."""
+        try:
+            if not begun and self._read_facts()[2] < _SAFE_ABORT:
+                return
+            self._post("/api/extra/abort", {"genkey": genkey})
+        except EngineFailure as error:
+            _log.info("abort failed: %s", error)
+
+    def _read_facts(self) -> tuple[float, int, tuple[int, int]]:
+        """(when read, context size in tokens, version)."""
+        with self._facts_lock:
+            if self._facts is None or time.monotonic() - self._facts[0] > _FACTS_LAST_S:
+                context = self._get("/api/extra/true_max_context_length").get("value")
+                version = re.match(r"(\d+)\.(\d+)", str(self._get("/api/extra/version").get("version")))
+                if not isinstance(context, int) or context <= 0 or not version:
+                    raise EngineFailure("koboldcpp does not tell its context size or version")
+                self._facts = (time.monotonic(), context, (int(version[1]), int(version[2])))
+            return self._facts
+
+    def _get(self, path: str) -> dict[str, Any]:
+        try:
+            answer = self._service.get(path, timeout_s=_CALL_TIMEOUT_S)
+        except CallFailed as error:
+            raise EngineFailure(f"koboldcpp {path}: {error}") from None
+        if not isinstance(answer, dict):
+            raise EngineFailure(f"koboldcpp {path}: not a JSON object")
+        return answer
+
+    def _post(self, path: str, payload: dict[str, Any]) -> Any:
+        try:
+            return self._service.post(path, payload, timeout_s=_CALL_TIMEOUT_S)
+        except CallFailed as error:
+            raise EngineFailure(f"koboldcpp {path}: {error}") from None
+
+
+def _payload(generation: Generation) -> dict[str, Any]:
+    """koboldcpp's field names are the ones that Sampling uses; what was not asked for is not sent."""
+    asked = {name: value for name, value in dataclasses.asdict(generation.sampling).items() if value is not None}
+    if generation.context_size:
+        asked["max_context_length"] = generation.context_size
+    return {
+        **asked,
+        "prompt": generation.prompt,
+        "max_length": generation.max_tokens,
+        "stop_sequence": list(generation.stops),
+        # The stop text stays in the stream: it is how we tell a stop from a full length, which koboldcpp does not.
+        "trim_stop": False,
+        "genkey": f"KCPP{secrets.token_hex(16)}",
+        "quiet": True,  # no prompts in its log
+    }
+
+
+def _read(event: dict[str, Any]) -> tuple[str, Finish | None]:
+    text, reason = event.get("token", ""), event.get("finish_reason")
+    if not isinstance(text, str):
+        raise EngineFailure("koboldcpp sent a token that is not text")
+    if reason in (None, "null", ""):  # 1.76 writes the word
+        return text, None
+    if reason not in ("stop", "length"):
+        raise EngineFailure(f"koboldcpp ended with {str(reason)[:40]!r}")
+    return text, Finish(reason)

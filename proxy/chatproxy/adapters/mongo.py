@@ -1,0 +1,123 @@
+"""The MongoDB database: connection, schema version and migrations, errors in our own terms.
+
+The client connects on first use and reconnects by itself, so the proxy starts while MongoDB is down and recovers when
+it is back. A write that was acknowledged is on disk: w "majority" and j true (a standalone server acknowledges w 1 in
+memory only).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pymongo
+from pymongo.collection import Collection
+from pymongo.database import Database as MongoDatabase
+from pymongo.errors import ConnectionFailure, DuplicateKeyError, OperationFailure, PyMongoError
+
+from chatproxy.errors import StorageUnavailable, Unhealthy
+
+Document = dict[str, Any]
+
+_SERVER_SELECTION_MS = 3000
+_CONNECT_MS = 2000
+_SOCKET_MS = 20_000
+_CHECK_MS = 2000
+
+
+def _create_indexes(database: MongoDatabase[Document]) -> None:
+    database["conversations"].create_index([("owner", 1), ("updated_at", -1), ("_id", -1)], name="by_owner")
+    # Unique: two requests in the same conversation can never share a place in it.
+    database["messages"].create_index([("conversation_id", 1), ("seq", 1)], name="by_conversation", unique=True)
+
+
+# Version N is reached by the N-th step. Steps are only ever appended, and each may be run again after a crash.
+MIGRATIONS: tuple[Callable[[MongoDatabase[Document]], None], ...] = (_create_indexes,)
+
+
+class Database:
+    """Hands out collections of a database whose schema is known to be the one this program needs."""
+
+    name = "mongo"
+
+    def __init__(self, url: str, database: str, *, user: str = "", password: str = "") -> None:
+        """Does not connect. The user is looked up in `database` unless the URL names an authSource."""
+        credentials: dict[str, Any] = {"username": user, "password": password} if user else {}
+        if user and "authsource=" not in url.lower():
+            credentials["authSource"] = database
+        client: pymongo.MongoClient[Document] = pymongo.MongoClient(
+            url,
+            connect=False,
+            appname="chatproxy",
+            serverSelectionTimeoutMS=_SERVER_SELECTION_MS,
+            connectTimeoutMS=_CONNECT_MS,
+            socketTimeoutMS=_SOCKET_MS,
+            w="majority",
+            journal=True,
+            tz_aware=True,
+            **credentials,
+        )
+        self._database = client[database]
+        self._lock = threading.Lock()
+        self._migrated = threading.Event()
+
+    @contextmanager
+    def collection(self, name: str) -> Iterator[Collection[Document]]:
+        """A collection for one operation; MongoDB's errors come out as StorageUnavailable."""
+        try:
+            self._migrate()
+            yield self._database[name]
+        except PyMongoError as error:
+            raise StorageUnavailable(f"MongoDB: {_short(error)}") from error
+
+    def check(self) -> None:
+        """See core.ports.HealthCheck."""
+        try:
+            with pymongo.timeout(_CHECK_MS / 1000):
+                self._database.command("ping")
+                self._migrate()
+        except OperationFailure as error:
+            raise Unhealthy("authentication failed" if error.code == 18 else f"error {error.code}") from None
+        except PyMongoError:
+            raise Unhealthy("cannot be reached") from None
+        except StorageUnavailable as error:
+            raise Unhealthy(str(error)) from None
+
+    def _migrate(self) -> None:
+        """Bring the schema up to date, once. Refuses a newer one: this program does not know what it would break."""
+        if self._migrated.is_set():
+            return
+        with self._lock:
+            if self._migrated.is_set():
+                return
+            versions = self._database["schema"]
+            stored = versions.find_one({"_id": "version"})
+            version = int(stored["number"]) if stored else 0
+            if version > len(MIGRATIONS):
+                raise StorageUnavailable(
+                    f"the database has schema version {version}, this program knows {len(MIGRATIONS)}: "
+                    "run the newer program, or restore a backup of this one's data",
+                    retry_after=None,
+                )
+            for number, migration in enumerate(MIGRATIONS[version:], start=version + 1):
+                migration(self._database)
+                versions.update_one({"_id": "version"}, {"$max": {"number": number}}, upsert=True)
+            self._migrated.set()
+
+
+def insert_once(collection: Collection[Document], document: Document) -> None:
+    """Insert; when the connection breaks in between, once more, which stores it once since its _id is ours."""
+    try:
+        collection.insert_one(document)
+    except ConnectionFailure:
+        try:
+            collection.insert_one(document)
+        except DuplicateKeyError:
+            return  # the first attempt had arrived
+
+
+def _short(error: PyMongoError) -> str:
+    """The error's first sentence: pymongo appends its whole view of the topology."""
+    return str(error).partition(", Timeout:")[0][:300]

@@ -1,0 +1,187 @@
+"""Engines that speak OpenAI's completions API: llama.cpp's server first of all, and others.
+
+What llama.cpp's server offers beyond that API (tokenizer, context size, all samplers) is used only when the server
+says that it is one. Others get what OpenAI's API knows, and their tokens are estimated.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from chatproxy.adapters.calls import CallFailed, Service
+from chatproxy.adapters.engine_stream import EngineRefused, decode, events
+from chatproxy.adapters.sse import SurrogateJoiner
+from chatproxy.core.types import EngineEvent, Finish, Generation, Idle, Sampling, Text
+from chatproxy.errors import ContextTooLong, EngineFailure, Unhealthy
+
+_CALL_TIMEOUT_S = 10.0
+_CHECK_TIMEOUT_S = 2.0
+# How long what the engine says about itself is believed: it may have been restarted with another model.
+_FACTS_LAST_S = 60.0
+# Estimate without a tokenizer. English takes 4 bytes a token, Chinese 2, dense code 2.5: two never promise too much.
+_BYTES_PER_TOKEN = 2
+
+# Ours -> theirs. top_a, tfs, rep_pen_slope and sampler_order have no counterpart in today's llama.cpp: left out.
+_LLAMA_CPP = {
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "min_p": "min_p",
+    "typical": "typical_p",
+    "rep_pen": "repeat_penalty",
+    "rep_pen_range": "repeat_last_n",
+    "sampler_seed": "seed",
+    "ban_eos_token": "ignore_eos",
+    "grammar": "grammar",
+}
+_OPENAI = {"temperature": "temperature", "top_p": "top_p", "sampler_seed": "seed"}
+# OpenAI's API takes no more stop strings than this; the rest is caught by our own filter.
+_OPENAI_STOPS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    read_at: float
+    llama_cpp: bool
+    context_size: int | None
+
+
+class OpenAiEngine:
+    """Implements core.ports.Engine and HealthCheck."""
+
+    name = "engine"
+
+    def __init__(
+        self, url: str, *, model: str, api_key: str = "", first_token_s: float = 600, idle_s: float = 120
+    ) -> None:
+        """`url` with or without a final /v1; times: seconds of silence before and after the first token."""
+        self._service = Service(url.rstrip("/").removesuffix("/v1"), token=api_key)
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._model = model
+        self._first_token_s, self._idle_s = first_token_s, idle_s
+        self._facts_lock = threading.Lock()
+        self._facts: _Facts | None = None
+
+    def generate(self, generation: Generation) -> Generator[EngineEvent]:
+        """See core.ports.Engine. Closing the connection stops this kind of engine."""
+        url = f"{self._service.base_url}/v1/completions"
+        payload = self._payload(generation, llama_cpp=self._read_facts().llama_cpp)
+        joiner = SurrogateJoiner()
+        reason: str | None = None
+        usage: dict[str, Any] = {}
+        try:
+            with closing(
+                events(url, payload, self._headers, first_s=self._first_token_s, idle_s=self._idle_s)
+            ) as stream:
+                for data in stream:
+                    if data is None:
+                        yield Idle()
+                        continue
+                    if data.strip() == "[DONE]":
+                        break
+                    event = decode(data)
+                    text, reason = _read(event, reason)
+                    usage = event["usage"] if isinstance(event.get("usage"), dict) else usage
+                    text = joiner.feed(text)
+                    if text:
+                        yield Text(text)
+        except EngineRefused as refusal:
+            if b"exceed_context_size" in refusal.body or b"context_length_exceeded" in refusal.body:
+                raise ContextTooLong(str(refusal)) from None
+            raise
+        if reason is None:
+            raise EngineFailure("the engine closed the stream without an end")
+        if lost := joiner.flush():
+            yield Text(lost)
+        yield Finish(
+            "length" if reason == "length" else "stop",
+            _whole(usage, "prompt_tokens"),
+            _whole(usage, "completion_tokens"),
+        )
+
+    def count_tokens(self, text: str) -> int:
+        """See core.ports.Engine. Without a tokenizer: a careful estimate of one token for every two bytes."""
+        if not self._read_facts().llama_cpp:
+            return -(-len(text.encode()) // _BYTES_PER_TOKEN)
+        try:
+            answer = self._service.post(
+                "/tokenize", {"content": text, "add_special": True, "parse_special": True}, timeout_s=_CALL_TIMEOUT_S
+            )
+        except CallFailed as error:
+            raise EngineFailure(f"/tokenize: {error}") from None
+        tokens = answer.get("tokens") if isinstance(answer, dict) else None
+        if not isinstance(tokens, list):
+            raise EngineFailure("/tokenize: no list of tokens")
+        return len(tokens)
+
+    def context_size(self) -> int | None:
+        """See core.ports.Engine."""
+        return self._read_facts().context_size
+
+    def check(self) -> None:
+        """See core.ports.HealthCheck."""
+        try:
+            models = self._service.get("/v1/models", timeout_s=_CHECK_TIMEOUT_S)
+        except CallFailed as error:
+            raise Unhealthy("the model is still loading" if str(error) == "HTTP 503" else str(error)) from None
+        if not isinstance(models, dict) or not isinstance(models.get("data"), list):
+            raise Unhealthy("it does not talk like an OpenAI server")
+
+    def _read_facts(self) -> _Facts:
+        with self._facts_lock:
+            if self._facts is None or time.monotonic() - self._facts.read_at > _FACTS_LAST_S:
+                try:
+                    models = self._service.get("/v1/models", timeout_s=_CALL_TIMEOUT_S)
+                except CallFailed as error:
+                    raise EngineFailure(f"/v1/models: {error}") from None
+                self._facts = _facts(models)
+            return self._facts
+
+    def _payload(self, generation: Generation, *, llama_cpp: bool) -> dict[str, Any]:
+        names = _LLAMA_CPP if llama_cpp else _OPENAI
+        stops = list(generation.stops)
+        return {
+            **_samplers(generation.sampling, names),
+            "model": self._model,
+            "prompt": generation.prompt,
+            "max_tokens": generation.max_tokens,
+            "stop": stops if llama_cpp else stops[:_OPENAI_STOPS],
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+
+
+def _samplers(sampling: Sampling, names: dict[str, str]) -> dict[str, Any]:
+    asked = ((theirs, getattr(sampling, ours)) for ours, theirs in names.items())
+    return {theirs: value for theirs, value in asked if value is not None}
+
+
+def _facts(models: Any) -> _Facts:
+    """llama.cpp's server owns its models as "llamacpp" and tells a slot's context size as meta.n_ctx."""
+    data = models.get("data") if isinstance(models, dict) else None
+    first = data[0] if isinstance(data, list) and data and isinstance(data[0], dict) else {}
+    meta = first.get("meta") if isinstance(first.get("meta"), dict) else {}
+    llama_cpp = first.get("owned_by") == "llamacpp"
+    return _Facts(time.monotonic(), llama_cpp, _whole(meta, "n_ctx") if llama_cpp else None)
+
+
+def _read(event: dict[str, Any], reason: str | None) -> tuple[str, str | None]:
+    """Text and finish reason of one event; the reason stays once it has been said (usage comes after it)."""
+    if "error" in event:
+        raise EngineFailure(f"the engine reported {str(event['error'])[:300]!r} in mid-stream")
+    choices = event.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else {}
+    if not isinstance(choice, dict) or not isinstance(choice.get("text", ""), str):
+        raise EngineFailure("the engine sent an event that is not a completion")
+    said = choice.get("finish_reason")
+    return choice.get("text", ""), said if isinstance(said, str) else reason
+
+
+def _whole(fields: Any, name: str) -> int | None:
+    value = fields.get(name) if isinstance(fields, dict) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -1,0 +1,1 @@
+"""What the proxy does, free of HTTP frameworks and drivers."""

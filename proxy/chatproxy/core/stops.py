@@ -1,0 +1,59 @@
+"""Filters on a stream of text pieces. What they let out does not depend on how the text was cut into pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class StopFilter:
+    """Lets text through up to the first stop string to complete, and never a part of one.
+
+    Engines end a stream at a stop string but may already have sent its first half, so the tail that could still
+    become a stop is held back until it is decided.
+    """
+
+    def __init__(self, stops: Iterable[str]) -> None:
+        self._stops = [stop for stop in stops if stop]
+        self._held = ""
+        self.stopped = False
+
+    def feed(self, piece: str) -> str:
+        """Take the next piece, give what is certain to be answer."""
+        if self.stopped:
+            return ""
+        text = self._held + piece
+        found = [(start + len(stop), start) for stop in self._stops if (start := text.find(stop)) >= 0]
+        if found:
+            self.stopped, self._held = True, ""
+            return text[: min(found)[1]]
+        cut = len(text) - self._undecided(text)
+        self._held = text[cut:]
+        return text[:cut]
+
+    def flush(self) -> str:
+        """The text has ended: what was held back is answer after all."""
+        rest, self._held = self._held, ""
+        return rest
+
+    def _undecided(self, text: str) -> int:
+        longest = max(map(len, self._stops), default=1) - 1
+        tails = range(min(longest, len(text)), 0, -1)
+        return next((n for n in tails if any(stop.startswith(text[-n:]) for stop in self._stops)), 0)
+
+
+class TrimFilter:
+    """Drops white space in front of and behind a text, keeping what lies between."""
+
+    def __init__(self) -> None:
+        self._started = False
+        self._held = ""
+
+    def feed(self, piece: str) -> str:
+        """Take the next piece, give everything up to its last visible character."""
+        text = self._held + piece
+        if not self._started:
+            text = text.lstrip()
+            self._started = bool(text)
+        visible = text.rstrip()
+        self._held = text[len(visible) :]
+        return visible

@@ -1,0 +1,106 @@
+"""The context window: what of a conversation still fits the model, decided before the engine would cut it silently.
+
+Always kept: system text, persona, greeting and the newest turn. The oldest turns go first, and in large steps: the
+point where history starts moves only once in a while, so that the engine's prefix cache holds in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from chatproxy.core.ports import Engine
+from chatproxy.core.prompts import Prompt, PromptFormat
+from chatproxy.core.types import Bot, Turn
+from chatproxy.errors import ContextTooLong
+
+# koboldcpp fails on a completely full context: 5 % stays free.
+_USABLE = 0.95
+# History is dropped in blocks of this share of the budget.
+_STEP = 0.4
+# A token is at least one byte, apart from a beginning-of-sequence token and a leading space that tokenizers add.
+_ADDED_TOKENS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A prompt that fits, with how many of the oldest turns had to be left out and how long the answer may be."""
+
+    prompt: Prompt
+    dropped_turns: int
+    max_tokens: int
+    context_size: int
+
+
+class Window:
+    """Fits prompts into `context_size` tokens, or fewer where the engine itself has less."""
+
+    def __init__(self, engine: Engine, context_size: int) -> None:
+        self._engine = engine
+        self._configured = context_size
+        self._tokens_of_turn = lru_cache(maxsize=8192)(engine.count_tokens)
+
+    def context_size(self) -> int:
+        """Tokens of prompt and answer together."""
+        return min(self._configured, self._engine.context_size() or self._configured)
+
+    def fit(self, prompt_format: PromptFormat, bot: Bot, turns: Sequence[Turn]) -> Fitted:
+        """Write `turns` (oldest first, the last one is the question) for `bot`.
+
+        Raises ContextTooLong with the numbers, EngineFailure where tokens cannot be counted.
+        """
+        context = self.context_size()
+        max_tokens = min(bot.max_tokens, context // 2)
+        budget = int(context * _USABLE) - max_tokens
+        greeting = [Turn("assistant", bot.greeting)] if bot.greeting else []
+
+        def render(dropped: int) -> Prompt:
+            return prompt_format.render(name=bot.name, system=bot.instructions, turns=[*greeting, *turns[dropped:]])
+
+        prompt, tokens = self._measured(render(0), budget)
+        if tokens <= budget:
+            return Fitted(prompt, 0, max_tokens, context)
+        for dropped in self._cuts(turns, budget):
+            prompt, tokens = self._measured(render(dropped), budget)
+            if tokens <= budget:
+                return Fitted(prompt, dropped, max_tokens, context)
+        raise ContextTooLong(
+            public=f"The message needs {tokens} tokens together with the bot's instructions, but only {budget} fit: "
+            f"{context} in the model's context window, less {max_tokens} for the answer and 5 % reserve."
+        )
+
+    def check(self, prompt: str, max_tokens: int, limit: int | None = None) -> int:
+        """For prompts taken as they are: the context size to use, at most `limit`. Raises ContextTooLong."""
+        window = self.context_size()
+        context = min(window, limit or window)
+        budget = min(context, int(window * _USABLE)) - max_tokens
+        tokens = self._count(prompt, budget)
+        if tokens > budget:
+            raise ContextTooLong(
+                public=f"The prompt has {tokens} tokens and {max_tokens} are asked for, but the context window is "
+                f"{context}. The oldest part would be lost without a word; shorten the prompt or ask for less."
+            )
+        return context
+
+    def _measured(self, prompt: Prompt, budget: int) -> tuple[Prompt, int]:
+        return prompt, self._count(prompt.text, budget)
+
+    def _count(self, text: str, budget: int) -> int:
+        """Tokens of `text`; an upper bound where that already fits, which spares the engine the question."""
+        bound = len(text.encode()) + _ADDED_TOKENS
+        return bound if bound <= budget else self._engine.count_tokens(text)
+
+    def _cuts(self, turns: Sequence[Turn], budget: int) -> list[int]:
+        """How many of the oldest turns may be dropped, ascending: whole blocks, at the end all but the newest turn.
+
+        Blocks are counted from the conversation's beginning, so the cuts stay where they are as it grows.
+        """
+        last = len(turns) - 1
+        cuts: list[int] = []
+        block, total = max(1, int(budget * _STEP)), 0
+        for dropped, turn in enumerate(turns[:last], start=1):
+            total += self._tokens_of_turn(turn.text)
+            if total >= block * (len(cuts) + 1):
+                cuts.append(dropped)
+        return cuts if not last or cuts[-1:] == [last] else [*cuts, last]

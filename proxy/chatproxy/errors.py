@@ -1,0 +1,121 @@
+"""Every failure a client can be told about.
+
+    ChatProxyError            500 internal_error
+      InvalidRequest          400 invalid_request
+      Unauthorized            401 unauthorized
+      Forbidden               403 forbidden
+      NotFound                404 not_found
+      ContextTooLong          422 context_too_long
+      Busy                    503 busy                  (Retry-After)
+      StorageUnavailable      503 storage_unavailable   (Retry-After)
+      EngineFailure           502 engine_error
+        EngineTimeout         504 engine_timeout
+
+    ConfigurationError        never reaches a client: it stops the start
+    Unhealthy                 one dependency's short reason, for /readyz
+
+The exception's own text is for the log and may name hosts; `public` is all that a client sees.
+"""
+
+from __future__ import annotations
+
+
+class ChatProxyError(Exception):
+    """A failure with a stable code, an HTTP status and a text that is safe to show."""
+
+    code = "internal_error"
+    status = 500
+    public = "Something went wrong on our side. The request id in the X-Request-Id header finds it in the log."
+
+    def __init__(self, detail: str = "", *, public: str | None = None, retry_after: int | None = None) -> None:
+        """`detail` goes to the log, `public` to the client, `retry_after` (seconds) into Retry-After."""
+        super().__init__(detail or public or self.public)
+        if public is not None:
+            self.public = public
+        self.retry_after = retry_after
+
+
+class InvalidRequest(ChatProxyError):
+    """The client's mistake; the text names the field and what is wrong with it."""
+
+    code = "invalid_request"
+    status = 400
+    public = "The request is not valid."
+
+    def __init__(self, public: str) -> None:
+        super().__init__(public=public)
+
+
+class Unauthorized(ChatProxyError):
+    """No key, a malformed one, or one that is unknown, expired or revoked: deliberately not told apart."""
+
+    code = "unauthorized"
+    status = 401
+    public = "A valid key is needed: send it as 'Authorization: Bearer kb_...'."
+
+
+class Forbidden(ChatProxyError):
+    """A valid key without the scope that the route asks for."""
+
+    code = "forbidden"
+    status = 403
+    public = "This key may not do that."
+
+
+class NotFound(ChatProxyError):
+    """It does not exist, or it belongs to somebody else: deliberately not told apart."""
+
+    code = "not_found"
+    status = 404
+    public = "There is nothing here."
+
+
+class ContextTooLong(ChatProxyError):
+    """What must be kept (system text, persona, newest message) does not fit the model's context window."""
+
+    code = "context_too_long"
+    status = 422
+    public = "The message is too long for the model's context window."
+
+
+class Busy(ChatProxyError):
+    """The queue in front of the engine is full."""
+
+    code = "busy"
+    status = 503
+    public = "All places in the queue are taken. Please try again shortly."
+
+
+class StorageUnavailable(ChatProxyError):
+    """The database cannot be reached or refuses us; nothing was acknowledged."""
+
+    code = "storage_unavailable"
+    status = 503
+    public = "The chat history cannot be reached at the moment. Please try again shortly."
+
+    def __init__(self, detail: str = "", *, public: str | None = None, retry_after: int | None = 5) -> None:
+        super().__init__(detail, public=public, retry_after=retry_after)
+
+
+class EngineFailure(ChatProxyError):
+    """The engine cannot be reached, died in mid-answer, or said something that is not an answer."""
+
+    code = "engine_error"
+    status = 502
+    public = "The language model gave no usable answer."
+
+
+class EngineTimeout(EngineFailure):
+    """The engine stayed silent for longer than its time-out."""
+
+    code = "engine_timeout"
+    status = 504
+    public = "The language model did not answer in time."
+
+
+class ConfigurationError(Exception):
+    """A setting, bot file or prompt format that cannot be used; the text names it and says what is wrong."""
+
+
+class Unhealthy(Exception):
+    """A dependency does not work; the text is a short reason without host names, fit for /readyz."""

@@ -1,0 +1,174 @@
+"""Every setting of the proxy: its variable, type, default, whether it is secret, and what it means.
+
+Nothing here reads os.environ: wsgi.py (and the command line) hand the environment over, once. A secret is given as a
+file in NAME_FILE; a bad value stops the start with a message that names the variable and the value.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from chatproxy.errors import ConfigurationError
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """How one variable is read. `kind` is its type in words, as shown to people."""
+
+    name: str
+    kind: str
+    parse: Callable[[str], Any]
+    default: Any
+    meaning: str
+    secret: bool = False
+
+    @property
+    def variable(self) -> str:
+        """The variable that an operator sets: secrets come as files only."""
+        return f"{self.name}_FILE" if self.secret else self.name
+
+
+def _whole(low: int, high: int) -> tuple[str, Callable[[str], int]]:
+    def parse(raw: str) -> int:
+        if not re.fullmatch(r"-?[0-9]{1,15}", raw) or not low <= int(raw) <= high:
+            raise ValueError
+        return int(raw)
+
+    return f"a whole number from {low} to {high}", parse
+
+
+def _choice(*names: str) -> tuple[str, Callable[[str], str]]:
+    def parse(raw: str) -> str:
+        if raw not in names:
+            raise ValueError
+        return raw
+
+    return "one of " + ", ".join(names), parse
+
+
+def _url(*schemes: str) -> tuple[str, Callable[[str], str]]:
+    def parse(raw: str) -> str:
+        parts = urlsplit(raw)
+        if parts.scheme not in schemes or not parts.netloc:
+            raise ValueError
+        return raw.rstrip("/")
+
+    return f"a URL starting with {' or '.join(s + '://' for s in schemes)}", parse
+
+
+def _name(raw: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", raw):
+        raise ValueError
+    return raw
+
+
+_NAME = ("a name of letters, digits, '.', '-' and '_'", _name)
+_TEXT = ("text", str)
+_PATH = ("a folder", Path)
+_BOTS = Path("/etc/chatbot/bots")
+
+
+def _option(
+    name: str, kind: tuple[str, Callable[[str], Any]], default: Any, meaning: str, *, secret: bool = False
+) -> Any:
+    option = Option(name, kind[0], kind[1], default, meaning, secret)
+    return dataclasses.field(default=default, repr=not secret, metadata={"option": option})
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The proxy's settings, checked. Build them with `from_environment`; tests give keyword arguments."""
+
+    engine_api: str = _option(
+        "ENGINE_API", _choice("koboldcpp", "openai"), "koboldcpp", "the API that the engine speaks"
+    )
+    engine_url: str = _option("ENGINE_URL", _url("http", "https"), "http://engine:5001", "the engine's base URL")
+    engine_api_key: str = _option("ENGINE_API_KEY", _TEXT, "", "key sent to an external engine", secret=True)
+    engine_slots: int = _option("ENGINE_SLOTS", _whole(1, 1024), 1, "answers the engine generates at the same time")
+    engine_first_token_timeout: int = _option(
+        "ENGINE_FIRST_TOKEN_TIMEOUT",
+        _whole(1, 7200),
+        600,
+        "seconds the engine may read a prompt before its first token",
+    )
+    engine_idle_timeout: int = _option(
+        "ENGINE_IDLE_TIMEOUT",
+        _whole(1, 3600),
+        120,
+        "seconds of silence between two tokens before the engine is given up",
+    )
+    model: str = _option("MODEL", _TEXT, "model", "the model's name, shown to clients and sent to external engines")
+    prompt_format: str = _option("PROMPT_FORMAT", _NAME, "chatml", "the prompt format that `format: auto` bots use")
+    context_size: int = _option(
+        "CONTEXT_SIZE", _whole(256, 1 << 20), 4096, "tokens of one conversation's context window"
+    )
+    mongo_url: str = _option("MONGO_URL", _url("mongodb", "mongodb+srv"), "mongodb://mongo:27017", "MongoDB's address")
+    mongo_database: str = _option("MONGO_DATABASE", _NAME, "chatbot", "the database that holds history and keys")
+    mongo_user: str = _option("MONGO_USER", _NAME, "", "MongoDB user; empty means no authentication")
+    mongo_password: str = _option("MONGO_PASSWORD", _TEXT, "", "that user's password", secret=True)
+    chroma_url: str = _option("CHROMA_URL", _url("http", "https"), "http://chroma:8000", "Chroma's base URL")
+    chroma_token: str = _option("CHROMA_TOKEN", _TEXT, "", "token that Chroma asks for", secret=True)
+    embeddings_url: str = _option(
+        "EMBEDDINGS_URL", _url("http", "https"), "http://embeddings:8080", "base URL of the embeddings service"
+    )
+    bots_dir: Path = _option("BOTS_DIR", _PATH, _BOTS, "folder of the bots' YAML files")  # noqa: RUF009 (a field)
+    default_bot: str = _option("DEFAULT_BOT", _NAME, "assistant", "the bot that answers when none is named")
+    queue_size: int = _option("QUEUE_SIZE", _whole(0, 10_000), 32, "requests that may wait for the engine")
+    stream_cap: int = _option("STREAM_CAP", _whole(1, 4096), 64, "requests that may wait or generate at the same time")
+    max_body_bytes: int = _option("MAX_BODY_BYTES", _whole(1024, 1 << 30), 10_000_000, "largest request body, in bytes")
+    trusted_hops: int = _option("TRUSTED_HOPS", _whole(0, 5), 1, "reverse proxies in front whose X-Forwarded-* count")
+    log_level: str = _option("LOG_LEVEL", _choice("debug", "info", "warning", "error"), "info", "least severe log line")
+
+    def __post_init__(self) -> None:
+        if self.engine_slots > self.stream_cap:
+            raise ConfigurationError(
+                f"ENGINE_SLOTS={self.engine_slots} is larger than STREAM_CAP={self.stream_cap}: "
+                "raise STREAM_CAP, which counts generating and waiting requests together"
+            )
+        if self.mongo_user and not self.mongo_password:
+            raise ConfigurationError(f"MONGO_USER is {self.mongo_user!r} but MONGO_PASSWORD_FILE is not set")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Settings:
+        """Read every option; an empty variable counts as not set. Raises ConfigurationError for the first bad one."""
+        return cls(**{field: _read(option, environment) for field, option in _fields()})
+
+
+def _fields() -> Iterator[tuple[str, Option]]:
+    for field in dataclasses.fields(Settings):
+        yield field.name, cast(Option, field.metadata["option"])
+
+
+OPTIONS: tuple[Option, ...] = tuple(option for _, option in _fields())
+
+
+def _read(option: Option, environment: Mapping[str, str]) -> Any:
+    raw = environment.get(option.variable, "").strip()
+    if option.secret:
+        if environment.get(option.name):
+            raise ConfigurationError(
+                f"{option.name} holds a secret: put it into a file and name that in {option.variable}"
+            )
+        return _read_secret(option.variable, raw) if raw else option.default
+    if not raw:
+        return option.default
+    try:
+        return option.parse(raw)
+    except ValueError:
+        raise ConfigurationError(f"{option.name}={raw!r} is not {option.kind} ({option.meaning})") from None
+
+
+def _read_secret(variable: str, path: str) -> str:
+    try:
+        secret = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise ConfigurationError(f"{variable}={path!r} cannot be read: {reason}") from None
+    if not secret:
+        raise ConfigurationError(f"{variable}={path!r} is an empty file")
+    return secret

@@ -1,0 +1,1 @@
+"""HTTP only: authentication, validation, one module per API family."""

@@ -1,0 +1,32 @@
+"""Where a WSGI server starts: reads the environment, once."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+from flask import Flask
+
+from chatproxy.app import create_app
+from chatproxy.errors import ConfigurationError
+from chatproxy.settings import Settings
+
+
+def _start() -> Flask:
+    try:
+        settings = Settings.from_environment(os.environ)
+        _log_to_stderr(settings.log_level)
+        return create_app(settings)
+    except ConfigurationError as error:
+        sys.exit(f"chatproxy cannot start: {error}")
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    # Drivers tell at these levels what they send, which would put conversations into the log.
+    for name in ("pymongo", "urllib3"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+app = _start()

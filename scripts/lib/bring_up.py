@@ -1,0 +1,161 @@
+"""The smaller steps of `make up` that belong to no other module."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from scripts.lib import (
+    apt,
+    docker_daemon,
+    dotenv,
+    fetch,
+    findings,
+    images,
+    log,
+    paths,
+    pip_settings,
+    preflight,
+    resolve,
+    settings,
+    shell,
+    sources,
+    stage,
+)
+from scripts.lib.failure import Failure
+from scripts.lib.host import Host
+from scripts.lib.models import Model
+from scripts.lib.preflight import Verdict
+from scripts.lib.settings import Settings
+from scripts.lib.sources import Choice
+
+_MODEL_STAMPS = paths.STAMPS / "models.json"
+_CA_INSIDE = "/etc/ssl/host-ca.pem"
+
+
+def earlier_sources() -> str:
+    """What an earlier run that came as far as building images had chosen; "" when there was none."""
+    if not (paths.STAMPS / "images.json").is_file():
+        return ""
+    return resolve.earlier().get("SOURCES_RESOLVED", "")
+
+
+def begin() -> None:
+    """The folder for everything that `make up` makes."""
+    paths.STATE.mkdir(exist_ok=True)
+    paths.MODELS.mkdir(exist_ok=True)
+    log.begin("up")
+
+
+def install_toml() -> None:
+    """Python 3.10 reads TOML with a library of the distribution; then everything starts again with it."""
+    log.step("installing python3-tomli")
+    apt.update()
+    apt.install(["python3-tomli"])
+    os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606
+
+
+def write_env_file() -> None:
+    """Make .env, or add the settings that a newer version brought; the operator's values stay as they are."""
+    current = settings.read(paths.ENV_FILE)
+    example = settings.read(paths.ENV_EXAMPLE)
+    text, added = dotenv.with_new_settings(current, example) if current else (example, [])
+    if text != current:
+        dotenv.write_private(paths.ENV_FILE, text)
+        log.ok(f"new settings in .env, with their defaults: {', '.join(added)}" if added else "made .env")
+    elif paths.ENV_FILE.stat().st_mode & 0o077:
+        paths.ENV_FILE.chmod(0o600)
+
+
+def decide(verdict: Verdict, host: Host, wanted: Settings, *, gpu: bool) -> tuple[Choice, Model]:
+    """Sources and model. On a machine that had no Docker the image hub is asked only now, and the choice judged."""
+    choice, model = verdict.choice, verdict.model
+    if choice is None:
+        reachable = {**host.reachable, sources.HUB: sources.hub_answers()}
+        later = preflight.run(replace(host, reachable=reachable), wanted, gpu=gpu)
+        new = [finding for finding in later.findings if finding not in verdict.findings]
+        if not findings.report(new, findings.accepted()):
+            raise Failure(
+                "sources.unfit", "these settings do not fit what can be had from here", "mend the errors above"
+            )
+        choice, model = later.choice, later.model
+    if choice is None or model is None:
+        raise Failure("model.missing", "no model was decided on", "this is a defect: `make doctor` shows what is known")
+    return choice, model
+
+
+def ca_bundle() -> str:
+    """The host's certificate authorities, installed if the machine has none."""
+    bundle = resolve.ca_bundle(os.environ)
+    if not bundle:
+        apt.update()
+        apt.install(["ca-certificates"])
+        bundle = resolve.ca_bundle(os.environ)
+    if not bundle:
+        raise Failure("ca.missing", "this system has no file of certificate authorities", "install ca-certificates")
+    return bundle
+
+
+def stage_files(wanted: Settings, choice: Choice) -> None:
+    """Put what image builds take from this host into their folders."""
+    if (
+        choice.engine == "koboldcpp"
+        and wanted["KOBOLDCPP_SOURCE"]
+        and stage.stage_koboldcpp(wanted["KOBOLDCPP_SOURCE"])
+    ):
+        log.ok(f"koboldcpp's source staged from {wanted['KOBOLDCPP_SOURCE']}")
+    stage.stage_torch(pip_settings.torch_wheels())
+
+
+def fetch_model(model: Model, values: dict[str, str]) -> None:
+    """Have the weights in models/, whole. They are checked once; after that, size and time tell of changes."""
+    target = paths.MODELS / model.file
+    if model.source is None or _known_whole(target):
+        return
+    if not fetch.is_whole(model, target):
+        log.step(f"model: {model.title}, {log.size(model.size)}")
+        _fetch_in_container(model, values["CA_BUNDLE"])
+        log.ok(f"{model.file} is there, its checksum is right")
+    _remember(target)
+
+
+def _fetch_in_container(model: Model, bundle: str) -> None:
+    owner = paths.MODELS.stat()
+    mounts = {paths.MODELS: "/models", paths.ROOT / "scripts": "/app/scripts:ro", Path(bundle): f"{_CA_INSIDE}:ro"}
+    options = [part for here, there in mounts.items() for part in ("--volume", f"{here}:{there}")]
+    environment = {"PIP_CERT": _CA_INSIDE, "PIP_INDEX_URL": pip_settings.value("index-url")}
+    environment |= {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
+    options += [part for name, value in environment.items() if value for part in ("--env", f"{name}={value}")]
+    command = ["run", "--rm", "--init", "--user", f"{owner.st_uid}:{owner.st_gid}", *options]
+    shell.logged(
+        docker_daemon.docker(
+            *command, images.FETCH, "-u", "-m", "scripts.lib.fetch", model.name, "--models", "/models"
+        ),
+        what=f"fetching {model.name}",
+        failure_id="model.fetch_failed",
+        hint="what has arrived is kept: `make up` again goes on from there",
+        show=lambda line: line.strip() if "%" in line else None,
+    )
+
+
+def _known_whole(target: Path) -> bool:
+    try:
+        known: dict[str, list[int]] = json.loads(_MODEL_STAMPS.read_text(encoding="utf-8"))
+        state = target.stat()
+    except (OSError, ValueError):
+        return False
+    return known.get(target.name) == [state.st_size, state.st_mtime_ns]
+
+
+def _remember(target: Path) -> None:
+    state = target.stat()
+    _MODEL_STAMPS.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        known = json.loads(_MODEL_STAMPS.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = {}
+    known[target.name] = [state.st_size, state.st_mtime_ns]
+    _MODEL_STAMPS.write_text(json.dumps(known), encoding="utf-8")

@@ -1,0 +1,53 @@
+"""What every operator command shares: how it ends, and that two of them do not fight."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from scripts.lib import log, paths
+from scripts.lib.failure import Failure
+
+_INTERRUPTED = 130
+_UNEXPECTED = 70
+
+
+def run(verb: str, work: Callable[[], int | None]) -> int:
+    """Exit status of the command: 0, 1 for a Failure, 130 for Ctrl-C, 70 for a defect in the command itself."""
+    try:
+        log.begin(verb)
+        return work() or 0
+    except Failure as failure:
+        log.error(str(failure))
+        return 1
+    except KeyboardInterrupt:
+        log.error(f"interrupted; `make {verb}` again goes on from here")
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output left, as `head` does.
+        sys.stderr.close()
+        return 0
+    except Exception as error:
+        with log.file().open("a", encoding="utf-8") as file:
+            file.write(traceback.format_exc())
+        log.error(f"unexpected: {type(error).__name__}: {error} (the full report is in {log.file()})")
+        return _UNEXPECTED
+
+
+@contextmanager
+def exclusive() -> Iterator[None]:
+    """At most one command at a time changes this appliance."""
+    # The folder itself is locked: a refused `make up` leaves no file behind, not even a lock.
+    folder = os.open(paths.ROOT, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        fact = "another command is changing this appliance right now"
+        raise Failure("appliance.busy", fact, "wait until it is done") from error
+    finally:
+        os.close(folder)

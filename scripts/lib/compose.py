@@ -1,0 +1,115 @@
+"""Docker Compose, always called with the same files, names and values."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scripts.lib import docker_daemon, paths, resolve, settings, shell
+from scripts.lib.failure import Failure
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+@dataclass(frozen=True)
+class Container:
+    """One line of `docker compose ps`. health is "" where the image checks nothing."""
+
+    id: str
+    service: str
+    name: str
+    state: str
+    health: str
+    exit_code: int
+    status: str
+
+    @property
+    def well(self) -> bool:
+        return self.state == "running" and self.health in ("healthy", "")
+
+
+@dataclass(frozen=True)
+class Compose:
+    """The appliance as Compose sees it. `gpu` adds docker-compose.gpu.yml."""
+
+    project: str
+    gpu: bool = False
+
+    def command(self, *arguments: str) -> list[str]:
+        files = ["docker-compose.yml", *(["docker-compose.gpu.yml"] if self.gpu else [])]
+        options = ["--project-name", self.project, "--project-directory", str(paths.ROOT)]
+        options += [part for name in files for part in ("-f", str(paths.ROOT / name))]
+        for env_file in (paths.ENV_FILE, paths.RESOLVED_ENV):
+            options += ["--env-file", str(env_file)]
+        return docker_daemon.docker("compose", *options, *arguments)
+
+    def environment(self) -> Mapping[str, str | None]:
+        """What Compose must not see: for it a variable of the shell outranks what `make up` resolved and wrote down."""
+        return dict.fromkeys([*settings.SETTINGS, *resolve.earlier()])
+
+    def ask(self, *arguments: str, timeout: float = 60) -> tuple[int, str, str]:
+        return shell.capture(self.command(*arguments), timeout=timeout, env=self.environment())
+
+    def config(self) -> dict[str, Any]:
+        """The whole configuration with every value filled in."""
+        status, out, err = self.ask("config", "--format", "json")
+        if status != 0:
+            last = (err.strip().splitlines() or ["no reason given"])[-1]
+            raise Failure(
+                "compose.invalid",
+                f"Docker Compose refuses the configuration: {last}",
+                "correct .env, or the file it names",
+            )
+        parsed: dict[str, Any] = json.loads(out)
+        return parsed
+
+    def containers(self) -> list[Container]:
+        """All containers of the appliance, stopped ones included, by service name."""
+        status, out, err = self.ask("ps", "--all", "--format", "json", timeout=30)
+        if status != 0:
+            raise Failure(
+                "docker.no_answer", f"docker compose ps failed: {err.strip()[-200:]}", "`make doctor` looks closer"
+            )
+        return sorted((_container(entry) for entry in entries(out)), key=lambda container: container.service)
+
+    def run_in(self, service: str, command: Sequence[str], timeout: float = 60) -> tuple[int, str, str]:
+        """Run a command inside a running service."""
+        return self.ask("exec", "-T", service, *command, timeout=timeout)
+
+    def logs(self, service: str, lines: int) -> list[str]:
+        _, out, err = self.ask("logs", "--no-color", "--no-log-prefix", "--tail", str(lines), service, timeout=20)
+        # Services draw for terminals: colours, and lines that erase themselves.
+        return [plain for line in (out + err).splitlines() if (plain := _ESCAPES.sub("", line).strip())]
+
+
+def entries(text: str) -> list[dict[str, Any]]:
+    """Objects of Compose's JSON output: one a line since 2.21, one array before."""
+    text = text.strip()
+    if text.startswith("["):
+        array: list[dict[str, Any]] = json.loads(text)
+        return array
+    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+
+def _container(entry: Mapping[str, Any]) -> Container:
+    return Container(
+        id=str(entry.get("ID", "")),
+        service=str(entry.get("Service", "")),
+        name=str(entry.get("Name", "")),
+        state=str(entry.get("State", "")),
+        health=str(entry.get("Health", "")),
+        exit_code=int(entry.get("ExitCode", 0)),
+        status=str(entry.get("Status", "")),
+    )
+
+
+def current() -> Compose:
+    """The appliance as the last `make up` left it. Failure when there was none."""
+    values = resolve.earlier()
+    if not values or not paths.ENV_FILE.is_file():
+        raise Failure("appliance.not_set_up", "nothing is set up in this folder yet", "run `make up`")
+    docker_daemon.ensure_running()
+    return Compose(settings.load().project, gpu=values.get("GPU") == "1")

@@ -1,0 +1,97 @@
+"""Reading and merging `.env` files the way Docker Compose reads them.
+
+One `NAME=value` a line, an `export ` in front allowed. Unquoted values end at ` #`; 'single quotes' are literal;
+"double quotes" know the escapes \\n \\r \\t \\" \\\\ \\$. CRLF files and a byte order mark are accepted.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+_ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.]*)\s*=\s*(.*)$")
+_DOUBLE_QUOTED = re.compile(r'^"((?:[^"\\]|\\.)*)"')
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
+
+
+def parse(text: str) -> dict[str, str]:
+    """{name: value}; the last of several assignments wins, lines that are no assignment are passed over."""
+    values = {}
+    for line in text.lstrip("\ufeff").splitlines():
+        match = None if line.lstrip().startswith("#") else _ASSIGNMENT.match(line)
+        if match:
+            values[match[1]] = _unquote(match[2].strip())
+    return values
+
+
+def _unquote(raw: str) -> str:
+    if raw.startswith("'") and "'" in raw[1:]:
+        return raw[1 : raw.index("'", 1)]
+    quoted = _DOUBLE_QUOTED.match(raw)
+    if quoted:
+        return re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], m[1]), quoted[1], flags=re.DOTALL)
+    return re.split(r"(?:^|\s)#", raw, maxsplit=1)[0].rstrip()
+
+
+def stray_lines(text: str) -> list[tuple[int, str]]:
+    """(line number, line) of what is neither blank, comment nor assignment."""
+    numbered = enumerate(text.lstrip("\ufeff").splitlines(), start=1)
+    return [
+        (n, line) for n, line in numbered if line.strip() and line.lstrip()[0] != "#" and not _ASSIGNMENT.match(line)
+    ]
+
+
+def quote(value: str) -> str:
+    """The value as it can stand after `NAME=`, read back unchanged by Compose and by `parse`."""
+    if re.fullmatch(r"[A-Za-z0-9_./:,@%+=\[\]-]*", value):
+        return value
+    if "'" not in value and "\n" not in value:
+        return f"'{value}'"
+    escaped = re.sub(r'(["\\$])', r"\\\1", value).replace("\n", "\\n").replace("\r", "\\r")
+    return f'"{escaped}"'
+
+
+def render(values: Mapping[str, str], heading: str) -> str:
+    comment = "".join(f"# {line}\n" for line in heading.splitlines())
+    return comment + "".join(f"{name}={quote(value)}\n" for name, value in values.items())
+
+
+def with_new_settings(current: str, example: str) -> tuple[str, list[str]]:
+    """`current` with the settings it lacks appended from `example`, each with its comment, and their names.
+
+    Nothing in `current` is touched: not the values, not their order, not the line ends.
+    """
+    known = parse(current)
+    added: list[str] = []
+    lines = ["# --- new in this version, with their defaults ---"]
+    comment: list[str] = []
+    for line in example.splitlines():
+        match = None if line.startswith("#") else _ASSIGNMENT.match(line)
+        if match and match[1] not in known:
+            added.append(match[1])
+            lines += [*comment, line]
+        comment = [*comment, line] if line.startswith("#") else []
+    if not added:
+        return current, []
+    newline = "\r\n" if "\r\n" in current else "\n"
+    gap = "" if not current or current.endswith("\n") else newline
+    return current + gap + newline + newline.join(lines) + newline, added
+
+
+def write_private(path: Path, text: str) -> None:
+    """Put `text` at `path` with mode 0600 in one step: a reader finds the old file or the new one, never half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(draft).chmod(0o600)
+        Path(draft).replace(path)
+    except BaseException:
+        Path(draft).unlink(missing_ok=True)
+        raise

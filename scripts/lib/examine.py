@@ -1,0 +1,93 @@
+"""Checks of the running appliance, for `make doctor`. Each turns what was observed into findings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from scripts.lib import log, observed
+from scripts.lib.compose import Compose
+from scripts.lib.edge import Edge
+from scripts.lib.findings import ERROR, WARNING, Finding
+from scripts.lib.observed import Running
+from scripts.lib.settings import Settings
+
+_TLS_WAIT_S = 5.0
+_MANY_RESTARTS = 3
+_NEARLY_FULL = 0.92
+
+
+def stack(appliance: Compose, wanted: Settings, values: Mapping[str, str]) -> Iterator[Finding]:
+    """Ask Docker, the proxy and the published port, and judge the answers."""
+    expected = set(appliance.config()["services"])
+    running = observed.containers(appliance)
+    yield from judge_containers(running, expected)
+    proxy = next((one for one in running if one.service == "proxy"), None)
+    if proxy is not None and proxy.state == "running":
+        yield from judge_readyz(observed.readyz_inside(appliance))
+    if any(one.service == "caddy" and one.state == "running" for one in running):
+        edge = Edge(wanted["DOMAIN"], wanted.number("HTTPS_PORT"))
+        edge.save_ca(appliance)
+        yield from judge_tls(edge, edge.wait_for_tls(_TLS_WAIT_S))
+    yield from judge_applied(wanted, values)
+
+
+def judge_containers(running: Iterable[Running], expected: Iterable[str]) -> Iterator[Finding]:
+    seen = {one.service: one for one in running}
+    for service in sorted(set(expected) - set(seen)):
+        yield Finding("service.missing", ERROR, f"{service} has no container", "`make up` starts it")
+    for one in seen.values():
+        if one.state != "running":
+            hint = f"`make logs SERVICE={one.service}` says why; `make up` starts it again"
+            yield Finding("service.stopped", ERROR, f"{one.service} is {one.state} (exit status {one.exit_code})", hint)
+        elif one.health == "unhealthy":
+            said = f", its check says: {one.last_check[-200:]}" if one.last_check else ""
+            hint = f"`make logs SERVICE={one.service}`, then `make restart SERVICE={one.service}`"
+            yield Finding("service.unhealthy", ERROR, f"{one.service} is unhealthy{said}", hint)
+        elif one.health == "starting":
+            yield Finding("service.starting", WARNING, f"{one.service} is still starting", "ask again in a minute")
+        yield from _past(one)
+
+
+def _past(one: Running) -> Iterator[Finding]:
+    setting = f"{one.service.upper()}_MEMORY"
+    if one.oom_killed:
+        fact = f"{one.service} was killed because it needed more than its {log.size(one.memory_limit)} of memory"
+        yield Finding("service.oom_killed", ERROR, fact, f"raise {setting} in .env, then `make up`")
+    elif one.memory_limit and one.memory > _NEARLY_FULL * one.memory_limit:
+        fact = f"{one.service} uses {log.size(one.memory)} of its {log.size(one.memory_limit)} of memory"
+        yield Finding("service.memory_nearly_full", WARNING, fact, f"raise {setting} in .env, then `make up`")
+    if one.restarts >= _MANY_RESTARTS:
+        hint = f"`make logs SERVICE={one.service}` shows what ended it"
+        yield Finding("service.restarting", WARNING, f"{one.service} was restarted {one.restarts} times", hint)
+
+
+def judge_readyz(answer: Mapping[str, Any] | None) -> Iterator[Finding]:
+    if answer is None:
+        fact = "the proxy does not answer /readyz, not even from inside its container"
+        yield Finding("proxy.no_answer", ERROR, fact, "`make logs SERVICE=proxy`, then `make restart SERVICE=proxy`")
+        return
+    for name, check in answer.get("checks", {}).items():
+        if not check.get("ok"):
+            hint = f"`make logs SERVICE={name}`; the proxy recovers by itself once {name} is back"
+            fact = f"the proxy cannot use {name}: {check.get('reason', 'no reason given')}"
+            yield Finding("proxy.not_ready", ERROR, fact, hint)
+
+
+def judge_tls(edge: Edge, trouble: str | None) -> Iterator[Finding]:
+    if trouble is None:
+        return
+    if edge.public:
+        hint = "ports 80 and 443 must be open from outside; `make logs SERVICE=caddy` has the authority's words"
+    else:
+        hint = "`make logs SERVICE=caddy`, then `make restart SERVICE=caddy`"
+    yield Finding("tls.not_ready", ERROR, f"{edge.url} does not answer with a valid certificate: {trouble}", hint)
+
+
+def judge_applied(wanted: Settings, values: Mapping[str, str]) -> Iterator[Finding]:
+    """Settings that were edited since the last `make up`, as far as the resolved values tell."""
+    for name, resolved in (("MODEL", "MODEL_NAME"), ("DOMAIN", "CADDY_SITE")):
+        now, then = wanted[name].removeprefix("models/"), values.get(resolved, "")
+        if then and now not in (then, values.get("MODEL_FILE"), then.strip("[]")) and name not in values:
+            fact = f"{name}={wanted[name]} in .env is not what runs ({then})"
+            yield Finding("setting.not_applied", WARNING, fact, "`make up` applies it")

@@ -1,0 +1,91 @@
+"""What is known about this machine, as plain values that the checks read.
+
+Test seam: CHATBOT_HOST_FACTS names a JSON file whose keys replace facts of the same name, so that
+`CHATBOT_HOST_FACTS=facts.json make doctor` shows what a machine without AVX or with 1 GB of disk is told.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scripts.lib.failure import Failure
+
+GB = 2**30
+
+
+@dataclass(frozen=True)
+class Host:
+    """Facts, collected by scripts.lib.host_facts. Sizes are bytes; versions are tuples of numbers, () = not there."""
+
+    os_id: str = "debian"
+    os_version: str = "12"
+    os_name: str = "Debian GNU/Linux 12"
+    arch: str = "x86_64"
+    root: bool = True
+    sudo: bool = False
+    toml: bool = True
+    cpu_flags: frozenset[str] = frozenset({"avx", "avx2", "fma", "f16c"})
+    # Logical CPUs this process may use, and the physical cores behind them.
+    cpus: int = 2
+    cores: int = 2
+    memory_bytes: int = 4 * GB
+    swap_bytes: int = 0
+    # The folder where Docker keeps (or would keep) images and volumes.
+    docker_root: str = "/var/lib/docker"
+    disk_free_bytes: int = 40 * GB
+    models_free_bytes: int = 40 * GB
+    # {port: who listens there, "" where that cannot be seen}; ports that our own containers publish are in own_ports.
+    ports: Mapping[str, str] = field(default_factory=dict)
+    own_ports: frozenset[str] = frozenset()
+    docker_cli: bool = True
+    docker_engine: bool = True
+    docker_answers: bool = True
+    engine_version: tuple[int, ...] = (20, 10, 24)
+    compose_version: tuple[int, ...] = (2, 26, 1)
+    buildx_version: tuple[int, ...] = (0, 13, 1)
+    # The nvidia runtime or a CDI device is known to Docker.
+    gpu: bool = False
+    addresses: tuple[str, ...] = ()
+    # What DOMAIN resolves to: None = not asked (localhost, bare address), () = the name is unknown.
+    domain_addresses: tuple[str, ...] | None = None
+    # {home: True | False}; a home that could not be asked is not in it. See scripts.lib.sources.
+    reachable: Mapping[str, bool] = field(default_factory=dict)
+    # Files in models/ and their sizes.
+    model_files: Mapping[str, int] = field(default_factory=dict)
+    # Names of the bots in compose/bots.
+    bots: frozenset[str] = frozenset({"assistant"})
+    # Names of the prompt formats that the proxy knows.
+    formats: frozenset[str] = frozenset({"chatml", "metharme", "pygmalion"})
+    # What KOBOLDCPP_SOURCE points at: "", "source", "missing" or "other".
+    koboldcpp_source: str = ""
+    # A CPU wheel of torch lies in a folder that pip's own settings name.
+    torch_wheel: bool = True
+    # Images and secrets made by an earlier run.
+    built: bool = False
+    secrets: bool = False
+
+
+def with_overrides(host: Host, environ: Mapping[str, str] = os.environ) -> Host:
+    """The host with the facts replaced that CHATBOT_HOST_FACTS names."""
+    path = environ.get("CHATBOT_HOST_FACTS")
+    if not path:
+        return host
+    try:
+        given: Any = json.loads(Path(path).read_text(encoding="utf-8"))
+        return dataclasses.replace(host, **{name: _like(getattr(host, name), value) for name, value in given.items()})
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise Failure(
+            "facts.invalid", f"CHATBOT_HOST_FACTS={path}: {error}", "see scripts/lib/host.py for its keys"
+        ) from error
+
+
+def _like(current: object, value: Any) -> Any:
+    if isinstance(current, frozenset):
+        return frozenset(value)
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,152 @@
+"""Collecting the facts of scripts.lib.host from the running machine. Reads only; changes nothing."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import socket
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from pathlib import Path
+
+from scripts.lib import (
+    docker_daemon,
+    docker_install,
+    network_facts,
+    paths,
+    pip_settings,
+    secret_files,
+    shell,
+    sources,
+    stage,
+)
+from scripts.lib.host import Host, with_overrides
+from scripts.lib.settings import Settings, is_public_name
+
+_DNS_TIMEOUT_S = 5.0
+
+
+def collect(settings: Settings, *, probe: bool = True) -> Host:
+    """All facts about this machine; `probe` also asks the network (sources and DOMAIN), which may take seconds."""
+    release = os_release()
+    daemon = docker_daemon.info()
+    docker_root = str(daemon.get("DockerRootDir")) if daemon else _configured_docker_root()
+    flags, cores = cpu()
+    memory, swap = memory_sizes()
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        reachable = pool.submit(sources.probe, settings) if probe else None
+        domain = pool.submit(_resolve, settings["DOMAIN"]) if probe else None
+        host = Host(
+            os_id=release.get("ID", ""),
+            os_version=release.get("VERSION_ID", ""),
+            os_name=release.get("PRETTY_NAME", platform.system()),
+            arch=platform.machine(),
+            root=shell.is_root(),
+            sudo=not shell.is_root() and shell.sudo_works(),
+            toml=bool(importlib.util.find_spec("tomllib") or importlib.util.find_spec("tomli")),
+            cpu_flags=flags,
+            cpus=len(os.sched_getaffinity(0)),
+            cores=min(cores, len(os.sched_getaffinity(0))),
+            memory_bytes=memory,
+            swap_bytes=swap,
+            docker_root=docker_root,
+            disk_free_bytes=free_below(Path(docker_root)),
+            models_free_bytes=free_below(paths.MODELS),
+            ports=network_facts.listening(),
+            own_ports=own_ports(settings.project) if daemon else frozenset(),
+            docker_cli=shell.which("docker") is not None,
+            # A daemon that answers without a dockerd here is somebody else's (a mounted socket, a remote DOCKER_HOST).
+            docker_engine=shell.which("dockerd") is not None or daemon is not None,
+            docker_answers=daemon is not None,
+            engine_version=docker_install.version_of(str(daemon["ServerVersion"])) if daemon else (),
+            compose_version=docker_install.plugin_version("compose"),
+            buildx_version=docker_install.plugin_version("buildx"),
+            gpu=bool(daemon and "nvidia" in (daemon.get("Runtimes") or {})) or shell.which("nvidia-ctk") is not None,
+            addresses=network_facts.addresses(),
+            model_files={p.name: p.stat().st_size for p in sorted(paths.MODELS.glob("[!.]*")) if p.is_file()},
+            bots=frozenset(p.stem for p in (paths.ROOT / "compose" / "bots").glob("*.yaml")),
+            formats=frozenset(p.stem for p in (paths.ROOT / "proxy" / "chatproxy" / "formats").glob("[!_.]*.*")),
+            koboldcpp_source=stage.kind_of(settings["KOBOLDCPP_SOURCE"]),
+            torch_wheel=bool(pip_settings.torch_wheels()),
+            built=(paths.STAMPS / "images.json").is_file(),
+            secrets=secret_files.all_there(),
+            reachable=reachable.result() if reachable else {},
+            domain_addresses=domain.result() if domain else None,
+        )
+    return with_overrides(host)
+
+
+def os_release(path: Path = Path("/etc/os-release")) -> Mapping[str, str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {}
+    pairs = (line.split("=", 1) for line in lines if "=" in line)
+    return {name: value.strip("\"'") for name, value in pairs}
+
+
+def cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[frozenset[str], int]:
+    """(CPU flags, physical cores). Virtual machines often hide which CPUs share a core; then each counts as one."""
+    flags: frozenset[str] = frozenset()
+    cores, processors, package = set(), 0, ""
+    for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+        name, _, value = (part.strip() for part in line.partition(":"))
+        if name == "processor":
+            processors += 1
+        elif name in ("flags", "Features") and not flags:
+            flags = frozenset(value.split())
+        elif name == "physical id":
+            package = value
+        elif name == "core id":
+            cores.add((package, value))
+    return flags, len(cores) or processors or 1
+
+
+def memory_sizes(meminfo: Path = Path("/proc/meminfo")) -> tuple[int, int]:
+    """(RAM, swap) in bytes."""
+    values = {}
+    for line in meminfo.read_text(encoding="utf-8").splitlines():
+        name, _, rest = line.partition(":")
+        values[name] = int(rest.split()[0]) * 1024 if rest.split() else 0
+    return values.get("MemTotal", 0), values.get("SwapTotal", 0)
+
+
+def free_below(folder: Path) -> int:
+    """Bytes that may still be written where `folder` lies or will lie."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def own_ports(project: str) -> frozenset[str]:
+    """Ports of the host that containers of our own project publish."""
+    label = f"label=com.docker.compose.project={project}"
+    status, out, _ = docker_daemon.ask("ps", "--filter", label, "--format", "{{.Ports}}", timeout=15)
+    published = (part.split("->")[0].rpartition(":")[2] for part in out.replace("\n", ",").split(",") if "->" in part)
+    return frozenset(published) if status == 0 else frozenset()
+
+
+def _configured_docker_root() -> str:
+    # Docker is not running yet; daemon.json is the only place where another folder could have been named.
+    try:
+        return str(json.loads(Path("/etc/docker/daemon.json").read_text(encoding="utf-8"))["data-root"])
+    except (OSError, ValueError, KeyError):
+        return "/var/lib/docker"
+
+
+def _resolve(name: str) -> tuple[str, ...] | None:
+    if not is_public_name(name):
+        return None
+    # getaddrinfo knows no time-out of its own; a resolver that never answers must not hold up the other checks.
+    pool = ThreadPoolExecutor(max_workers=1)
+    try:
+        asked = pool.submit(socket.getaddrinfo, name, None, type=socket.SOCK_STREAM)
+        return tuple(sorted({str(entry[4][0]) for entry in asked.result(timeout=_DNS_TIMEOUT_S)}))
+    except (OSError, UnicodeError, FutureTimeout):
+        return ()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,23 @@
+"""Where things lie in a checkout. Nothing here touches the disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+ROOT = Path(os.path.realpath(__file__)).parents[2]
+
+ENV_FILE = ROOT / ".env"
+ENV_EXAMPLE = ROOT / ".env.example"
+
+# Everything that `make up` makes for itself, and that git ignores.
+STATE = ROOT / ".appliance"
+RESOLVED_ENV = STATE / "resolved.env"
+SECRETS = STATE / "secrets"
+STAMPS = STATE / "stamps"
+LOGS = STATE / "logs"
+
+MODELS = ROOT / "models"
+CATALOG = MODELS / "catalog.toml"
+IMAGES = ROOT / "images"
+VENV = ROOT / ".venv"

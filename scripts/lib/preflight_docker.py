@@ -1,0 +1,62 @@
+"""Checks of Docker: what is there, what will be installed, what has to be mended by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from scripts.lib.docker_install import MIN_COMPOSE, MIN_ENGINE
+from scripts.lib.findings import ERROR, INFO, WARNING, Finding
+from scripts.lib.preflight_machine import SUPPORTED
+from scripts.lib.situation import Situation
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
+
+
+def engine(s: Situation) -> Iterator[Finding]:
+    host = s.host
+    installable = (host.os_id, host.os_version) in SUPPORTED
+    if not host.docker_engine or not host.docker_cli:
+        level = INFO if installable else ERROR
+        hint = (
+            "`make up` installs the distribution's own"
+            if installable
+            else "install Docker Engine, then `make up` again"
+        )
+        yield Finding("docker.missing", level, "Docker Engine is not installed", hint)
+    elif not host.docker_answers:
+        yield Finding("docker.stopped", INFO, "Docker is installed and not running", "`make up` starts it")
+    elif host.engine_version < MIN_ENGINE:
+        fact = f"Docker Engine {_dotted(host.engine_version)} is too old, {_dotted(MIN_ENGINE)} is the least"
+        yield Finding("docker.too_old", ERROR, fact, "upgrade Docker Engine")
+
+
+def plugins(s: Situation) -> Iterator[Finding]:
+    host = s.host
+    installable = (host.os_id, host.os_version) in SUPPORTED
+    level = INFO if installable else ERROR
+    hint = "`make up` installs it" if installable else "install it beside your Docker Engine"
+    if not host.compose_version:
+        yield Finding("compose.missing", level, "Docker Compose v2 is not installed", hint)
+    elif host.compose_version < MIN_COMPOSE:
+        fact = f"Docker Compose {_dotted(host.compose_version)} is too old, {_dotted(MIN_COMPOSE)} is the least"
+        yield Finding("compose.too_old", level, fact, "`make up` puts a newer one beside it" if installable else hint)
+    if not host.buildx_version:
+        yield Finding("buildx.missing", level, "Docker's buildx plugin is not installed", hint)
+
+
+def gpu(s: Situation) -> Iterator[Finding]:
+    if not s.gpu:
+        return
+    if s.host.docker_answers and not s.host.gpu:
+        fact = "GPU=1 was given, and Docker knows no NVIDIA runtime"
+        yield Finding(
+            "gpu.missing", ERROR, fact, "install nvidia-container-toolkit and restart Docker, or leave GPU=1 out"
+        )
+    if s.engine == "koboldcpp" and s.settings["KOBOLDCPP_BACKEND"] not in ("cuda", "vulkan", "clblast"):
+        fact = f"GPU=1 with KOBOLDCPP_BACKEND={s.settings['KOBOLDCPP_BACKEND']}: this build leaves the GPU idle"
+        yield Finding("gpu.backend_without", WARNING, fact, "set KOBOLDCPP_BACKEND=cuda in .env")
+    if s.engine == "llamacpp":
+        fact = "llama.cpp's server from the wheel is a CPU build: GPU=1 has no effect on it"
+        yield Finding("gpu.backend_without", WARNING, fact, "use ENGINE=koboldcpp with KOBOLDCPP_BACKEND=cuda")

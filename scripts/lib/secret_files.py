@@ -1,0 +1,46 @@
+"""Passwords between the services: made once, never replaced, readable by the containers' user alone."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+from pathlib import Path
+
+from scripts.lib import paths, shell
+from scripts.lib.failure import Failure
+
+NAMES = ("mongo_root_password", "mongo_password", "chroma_token")
+# The user of every image of the appliance (images/base). Compose hands a secret file over as it lies on the host, so
+# its owner has to be the container's user.
+UID = 10001
+
+
+def all_there(folder: Path = paths.SECRETS) -> bool:
+    # The files may be closed to this user; their names are not.
+    return all((folder / name).exists() for name in NAMES)
+
+
+def ensure(folder: Path = paths.SECRETS, uid: int = UID) -> list[str]:
+    """Make the missing ones; returns their names. Needs root rights when something has to be made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    made = [name for name in NAMES if not (folder / name).exists()]
+    for name in made:
+        _write(folder / name, secrets.token_urlsafe(32), uid)
+    return made
+
+
+def _write(path: Path, value: str, uid: int) -> None:
+    if shell.is_root():
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(value)
+        os.chown(path, uid, uid)
+        return
+    # Through stdin, never through an argument: arguments can be read by every user.
+    command = shell.as_root(["install", "-m", "0600", "-o", str(uid), "-g", str(uid), "/dev/stdin", str(path)])
+    done = subprocess.run(command, input=value, text=True, capture_output=True, check=False)
+    if done.returncode != 0:
+        fact = f"the secret {path.name} could not be written: {done.stderr.strip()}"
+        raise Failure("secrets.failed", fact, "run `sudo make up`")

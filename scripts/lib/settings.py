@@ -1,0 +1,232 @@
+"""The operator's settings: every name in `.env`, its default, what it accepts, and the values in force."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from scripts.lib import dotenv, paths
+from scripts.lib.findings import ERROR, WARNING, Finding
+
+# What a checker says about a bad value, or None for a good one.
+Check = Callable[[str], "str | None"]
+
+_UNITS = {"": 1, "b": 1, "k": 2**10, "kb": 2**10, "m": 2**20, "mb": 2**20, "g": 2**30, "gb": 2**30}
+
+
+def bytes_of(value: str) -> int:
+    """Bytes of '512m', '1g' or '10MB' (units are powers of 1024). ValueError for anything else."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", value.strip().lower())
+    if not match or match[2] not in _UNITS:
+        raise ValueError(value)
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def one_of(*allowed: str) -> Check:
+    return lambda value: None if value in allowed else f"must be {', '.join(allowed[:-1])} or {allowed[-1]}"
+
+
+def whole(least: int, most: int) -> Check:
+    def check(value: str) -> str | None:
+        fits = re.fullmatch(r"\d{1,9}", value) and least <= int(value) <= most
+        return None if fits else f"must be a whole number from {least} to {most}"
+
+    return check
+
+
+def amount(least: int) -> Check:
+    def check(value: str) -> str | None:
+        try:
+            fits = bytes_of(value) >= least
+        except ValueError:
+            fits = False
+        return None if fits else f"must be a size of at least {least // 2**20} MB, as 512m or 1g"
+
+    return check
+
+
+def cpus(value: str) -> str | None:
+    fits = re.fullmatch(r"\d{1,3}(\.\d+)?", value) and float(value) > 0
+    return None if fits else "must be a number of CPUs, as 2 or 1.5"
+
+
+def auto_or(check: Check) -> Check:
+    def either(value: str) -> str | None:
+        wrong = None if value == "auto" else check(value)
+        return f"{wrong}, or auto" if wrong else None
+
+    return either
+
+
+def optional(check: Check) -> Check:
+    return lambda value: check(value) if value else None
+
+
+def matching(pattern: str, what: str) -> Check:
+    return lambda value: None if re.fullmatch(pattern, value) else f"must be {what}"
+
+
+def domain(value: str) -> str | None:
+    if value == "localhost" or is_address(value):
+        return None
+    label = r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)"
+    fits = re.fullmatch(rf"{label}(\.{label})+", value) and len(value) <= 253
+    return (
+        None if fits else "must be localhost, an IP address, or a host name as chat.example.org (no https://, no port)"
+    )
+
+
+def base_url(value: str) -> str | None:
+    try:
+        parts = urlsplit(value)
+        fits = parts.scheme in ("http", "https") and parts.hostname and not parts.query and parts.port != 0
+    except ValueError:
+        fits = False
+    return None if fits else "must be an address as http://10.0.0.5:8000"
+
+
+def anything(value: str) -> str | None:
+    return None
+
+
+@dataclass(frozen=True)
+class Setting:
+    default: str
+    check: Check
+
+
+_MB = 2**20
+SETTINGS: dict[str, Setting] = {
+    "DOMAIN": Setting("localhost", domain),
+    "ACME_EMAIL": Setting("", optional(matching(r"[^@\s]+@[^@\s]+\.[^@\s]+", "an e-mail address"))),
+    "HTTP_PORT": Setting("80", whole(1, 65535)),
+    "HTTPS_PORT": Setting("443", whole(1, 65535)),
+    "SOURCES": Setting("auto", one_of("auto", "upstream", "packages")),
+    "ENGINE": Setting("koboldcpp", one_of("koboldcpp", "llamacpp", "external")),
+    "ENGINE_URL": Setting("", optional(base_url)),
+    "KOBOLDCPP_BACKEND": Setting("cpu", one_of("cpu", "openblas", "clblast", "cuda", "vulkan")),
+    "KOBOLDCPP_BUILD": Setting("portable", one_of("portable", "native")),
+    "KOBOLDCPP_SOURCE": Setting("", anything),
+    "KOBOLDCPP_ARGS": Setting("", anything),
+    "LAUNCH_COMMAND": Setting("", anything),
+    "MODEL": Setting(
+        "smollm2-135m-instruct", matching(r"[^/\s][^/]*", "a catalogue name or the name of a file in models/")
+    ),
+    "PROMPT_FORMAT": Setting("auto", matching(r"[a-z0-9][a-z0-9._-]*", "auto or the name of a prompt format")),
+    "CONTEXT_SIZE": Setting("4096", whole(256, 1_048_576)),
+    "THREADS": Setting("auto", auto_or(whole(1, 1024))),
+    "GPU_LAYERS": Setting("auto", auto_or(whole(0, 1000))),
+    "ENGINE_SLOTS": Setting("auto", auto_or(whole(1, 32))),
+    "ENGINE_CPUS": Setting("auto", auto_or(cpus)),
+    "ENGINE_MEMORY": Setting("auto", auto_or(amount(256 * _MB))),
+    # Below these each service was seen to be killed while it starts.
+    "PROXY_MEMORY": Setting("512m", amount(128 * _MB)),
+    "EMBEDDINGS_MEMORY": Setting("1g", amount(700 * _MB)),
+    "CHROMA_MEMORY": Setting("512m", amount(256 * _MB)),
+    "MONGO_MEMORY": Setting("1g", amount(256 * _MB)),
+    "CADDY_MEMORY": Setting("256m", amount(64 * _MB)),
+    "DEFAULT_BOT": Setting(
+        "assistant", matching(r"[a-z0-9][a-z0-9_-]*", "the name of a file in compose/bots, without .yaml")
+    ),
+    "QUEUE_SIZE": Setting("32", whole(0, 10_000)),
+    "STREAM_CAP": Setting("64", whole(1, 2_000)),
+    "MAX_BODY": Setting("10MB", amount(64 * 1024)),
+    "LOG_LEVEL": Setting("info", one_of("debug", "info", "warning", "error")),
+}
+# Read by Compose itself, so welcome in `.env` without being ours.
+_COMPOSE_OWN = ("COMPOSE_", "DOCKER_", "BUILDKIT_", "BUILDX_")
+
+
+def is_address(host: str) -> bool:
+    """True for a bare IPv4 or IPv6 address."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def is_public_name(host: str) -> bool:
+    """True for a name that a public certificate authority can certify."""
+    return host != "localhost" and not is_address(host) and not host.endswith((".localhost", ".local", ".internal"))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The values in force: `.env` over the defaults, the command line over `.env`."""
+
+    values: Mapping[str, str]
+    overrides: Mapping[str, str]
+    raw: Mapping[str, str]
+
+    def __getitem__(self, name: str) -> str:
+        return self.values[name]
+
+    def number(self, name: str) -> int:
+        return int(self.values[name])
+
+    @property
+    def project(self) -> str:
+        """Compose's project name: what containers, networks and volumes are called after."""
+        return os.environ.get("COMPOSE_PROJECT_NAME") or self.raw.get("COMPOSE_PROJECT_NAME") or "chatbot"
+
+
+def load(env_file: Path = paths.ENV_FILE, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Settings in force now. Values are not checked here: see `problems`."""
+    raw = dotenv.parse(read(env_file))
+    overrides = {name: environ[name] for name in SETTINGS if name in environ and environ[name] != raw.get(name)}
+    defaults = {name: setting.default for name, setting in SETTINGS.items()}
+    known = {name: value for name, value in raw.items() if name in SETTINGS}
+    return Settings({**defaults, **known, **overrides}, overrides, raw)
+
+
+def read(env_file: Path) -> str:
+    """Text of the file, line ends kept; empty where there is none yet."""
+    try:
+        with env_file.open(encoding="utf-8", newline="") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
+
+
+def problems(settings: Settings, text: str = "") -> Iterator[Finding]:
+    """What is wrong with the values in force; `text` is the `.env` they come from."""
+    for name, setting in SETTINGS.items():
+        wrong = setting.check(settings[name])
+        if wrong:
+            where = "on the command line" if name in settings.overrides else "in .env"
+            yield Finding("setting.invalid", ERROR, f"{name}={settings[name]} {wrong}", f"correct {name} {where}")
+    for name in settings.raw:
+        if name not in SETTINGS and not name.startswith(_COMPOSE_OWN):
+            near = difflib.get_close_matches(name.upper(), SETTINGS, n=1)
+            hint = f"did you mean {near[0]}?" if near else "remove it from .env, or look into .env.example for its name"
+            yield Finding("setting.unknown", WARNING, f"{name} in .env is no setting of this program", hint)
+    for number, line in dotenv.stray_lines(text):
+        yield Finding(
+            "setting.unreadable", WARNING, f".env line {number} is not NAME=value: {line.strip()[:40]}", "correct it"
+        )
+    yield from _together(settings)
+
+
+def _together(settings: Settings) -> Iterator[Finding]:
+    """Values that are fine alone but not beside each other."""
+    if settings["ENGINE"] == "external" and not settings["ENGINE_URL"]:
+        hint = "set ENGINE_URL in .env to your server's base address, as http://10.0.0.5:8000"
+        yield Finding("engine.url_missing", ERROR, "ENGINE=external has no ENGINE_URL to talk to", hint)
+    if settings["HTTP_PORT"] == settings["HTTPS_PORT"]:
+        fact = f"HTTP_PORT and HTTPS_PORT are both {settings['HTTP_PORT']}"
+        yield Finding("setting.invalid", ERROR, fact, "give them different ports in .env")
+    public = is_public_name(settings["DOMAIN"])
+    if public and (settings["HTTP_PORT"], settings["HTTPS_PORT"]) != ("80", "443"):
+        yield Finding(
+            "port.not_standard",
+            WARNING,
+            f"{settings['DOMAIN']} needs a public certificate, but the ports are not 80 and 443",
+            "the certificate authority calls on 80 and 443: forward them to this machine's HTTP_PORT and HTTPS_PORT",
+        )

@@ -1,0 +1,39 @@
+"""Writes small GGUF files: a real head, and tensors' bytes that are all zero."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def write_gguf(
+    path: Path, *, tensor_bytes: int = 4096, values: Mapping[str, int | str | list[str]] | None = None
+) -> Path:
+    """A GGUF file of a llama model with 32 layers, 8 KV heads of 128, one tensor of `tensor_bytes` at offset 1024."""
+    metadata: dict[str, int | str | list[str]] = {
+        "general.architecture": "llama",
+        "llama.block_count": 32,
+        "llama.embedding_length": 4096,
+        "llama.attention.head_count": 32,
+        "llama.attention.head_count_kv": 8,
+        "tokenizer.ggml.tokens": ["<s>", "</s>", "word"],
+    }
+    metadata |= values or {}
+    head = b"GGUF" + struct.pack("<IQQ", 3, 1, len(metadata))
+    head += b"".join(_text(name) + _value(value) for name, value in metadata.items())
+    head += _text("token_embd.weight") + struct.pack("<IQIQ", 1, tensor_bytes // 4, 0, 1024)
+    path.write_bytes(head + bytes(1024 + tensor_bytes))
+    return path
+
+
+def _text(text: str) -> bytes:
+    return struct.pack("<Q", len(text.encode())) + text.encode()
+
+
+def _value(value: int | str | list[str]) -> bytes:
+    if isinstance(value, int):
+        return struct.pack("<II", 4, value)
+    if isinstance(value, str):
+        return struct.pack("<I", 8) + _text(value)
+    return struct.pack("<IIQ", 9, 8, len(value)) + b"".join(map(_text, value))

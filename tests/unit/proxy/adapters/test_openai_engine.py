@@ -1,0 +1,176 @@
+"""The completions adapter against scripted servers: llama.cpp's own offers, plain OpenAI ones, and broken ones."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from chatproxy.adapters.openai_engine import OpenAiEngine
+from chatproxy.core.types import EngineEvent, Finish, Generation, Sampling, Text
+from chatproxy.errors import Busy, ContextTooLong, EngineFailure, EngineTimeout, Unhealthy
+from tests.unit.proxy.adapters.raw_server import RawServer, Script, answer, chunked
+
+LLAMA: dict[str, Any] = {"object": "list", "data": [{"id": "m", "owned_by": "llamacpp", "meta": {"n_ctx": 2048}}]}
+OTHER: dict[str, Any] = {"object": "list", "data": [{"id": "m", "owned_by": "vllm"}]}
+ALL_SAMPLERS = Sampling(
+    temperature=0.5,
+    top_p=0.9,
+    top_k=40,
+    min_p=0.05,
+    top_a=0.1,
+    typical=0.9,
+    tfs=0.95,
+    rep_pen=1.1,
+    rep_pen_range=256,
+    rep_pen_slope=0.7,
+    sampler_order=(6, 0, 1, 2, 3, 4, 5),
+    sampler_seed=7,
+    ban_eos_token=False,
+    grammar="root ::= [a-z]+",
+)
+ORDER = Generation("P", 20, ("s1", "s2", "s3", "s4", "s5"), ALL_SAMPLERS)
+
+
+def event(text: str, reason: str | None = None, **more: Any) -> bytes:
+    payload = {"choices": [{"text": text, "index": 0, "finish_reason": reason}], **more}
+    return f"data: {json.dumps(payload)}\n\n".encode()
+
+
+def server(stream: Script, models: dict[str, Any] = LLAMA, **paths: Script) -> RawServer:
+    scripts = {"/v1/models": answer(json.dumps(models).encode()), "/v1/completions": stream}
+    return RawServer({**scripts, **{f"/{path}": script for path, script in paths.items()}})
+
+
+def engine_at(url: str, **times: float) -> OpenAiEngine:
+    return OpenAiEngine(url, model="m", first_token_s=times.get("first_s", 5), idle_s=times.get("idle_s", 5))
+
+
+def text_of(events: list[EngineEvent]) -> str:
+    return "".join(event.text for event in events if isinstance(event, Text))
+
+
+USAGE = {"prompt_tokens": 3, "completion_tokens": 2}
+GOOD = chunked(event("Grü"), event("ße"), event("", "stop"), event("", None, usage=USAGE), b"data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("suffix", ["", "/", "/v1", "/v1/"])
+def test_an_answer_streams_and_ends_with_usage(suffix: str) -> None:
+    with server(GOOD) as double:
+        events = list(engine_at(double.url + suffix).generate(ORDER))
+    assert text_of(events) == "Grüße"
+    assert events[-1] == Finish("stop", 3, 2)
+
+
+def test_characters_cut_between_chunks_stay_whole() -> None:
+    raw = event("🙂", "stop").replace(b"\\ud83d\\ude42", "🙂".encode())
+    cut = raw.index("🙂".encode()) + 2
+    with server(chunked(raw[:cut], raw[cut:])) as double:
+        assert text_of(list(engine_at(double.url).generate(ORDER))) == "🙂"
+
+
+def test_llama_cpp_gets_its_own_sampler_names_and_only_those_it_has() -> None:
+    with server(GOOD) as double:
+        list(engine_at(double.url).generate(ORDER))
+        (body,) = double.bodies("/v1/completions")
+    assert body == {
+        "model": "m",
+        "prompt": "P",
+        "max_tokens": 20,
+        "stop": ["s1", "s2", "s3", "s4", "s5"],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "top_k": 40,
+        "min_p": 0.05,
+        "typical_p": 0.9,
+        "repeat_penalty": 1.1,
+        "repeat_last_n": 256,
+        "seed": 7,
+        "ignore_eos": False,
+        "grammar": "root ::= [a-z]+",
+    }
+
+
+def test_other_servers_get_what_openai_knows() -> None:
+    with server(GOOD, OTHER) as double:
+        list(engine_at(double.url).generate(ORDER))
+        (body,) = double.bodies("/v1/completions")
+    assert body.keys() == {
+        *("model", "prompt", "max_tokens", "stop", "stream", "stream_options", "temperature", "top_p", "seed")
+    }
+    assert body["stop"] == ["s1", "s2", "s3", "s4"]
+
+
+def test_tokens_and_context_are_llama_cpps_own() -> None:
+    with server(GOOD, tokenize=answer(b'{"tokens":[1,2,3]}')) as double:
+        engine = engine_at(double.url)
+        assert engine.count_tokens("a<|im_end|>b") == 3
+        assert engine.context_size() == 2048
+        assert double.bodies("/tokenize") == [{"content": "a<|im_end|>b", "add_special": True, "parse_special": True}]
+
+
+def test_without_a_tokenizer_tokens_are_estimated_high() -> None:
+    with server(GOOD, OTHER) as double:
+        engine = engine_at(double.url)
+        assert engine.count_tokens("four words of English") == 11
+        assert engine.context_size() is None
+
+
+REFUSAL = b'{"error":{"code":400,"message":"too long","type":"exceed_context_size_error"}}'
+BROKEN = [
+    (answer(b"null"), EngineFailure),
+    (answer(b"<html>hello</html>", kind="text/html"), EngineFailure),
+    (answer(b'{"error":"no"}', status="500 Internal Server Error"), EngineFailure),
+    (answer(b'{"error":"key"}', status="401 Unauthorized"), EngineFailure),
+    (answer(b"{}", status="503 Service Unavailable"), Busy),
+    (answer(b"{}", status="429 Too Many Requests"), Busy),
+    (answer(REFUSAL, status="400 Bad Request"), ContextTooLong),
+    (chunked(event("Half")), EngineFailure),
+    (chunked(event("Half"))[:-1], EngineFailure),
+    (chunked(event("Half"), b"data: {broken\n\n"), EngineFailure),
+    (chunked(b"data: [1]\n\n"), EngineFailure),
+    (chunked(b'data: {"choices":[{"text":7}]}\n\n'), EngineFailure),
+    (chunked(b'data: {"error":{"message":"boom"}}\n\n'), EngineFailure),
+    (chunked(b"data: [DONE]\n\n"), EngineFailure),
+    ([b"SSH-2.0-OpenSSH_9.2\r\n"], EngineFailure),
+    ([b""], EngineFailure),
+    ([b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/\r\nContent-Length: 0\r\n\r\n"], EngineFailure),
+    (chunked(b": ping\n\n", 0.7, b": ping\n\n", 0.7, b": ping\n\n", 9.0), EngineTimeout),
+    (chunked(event("a"), 9.0), EngineTimeout),
+]
+
+
+@pytest.mark.parametrize(("script", "error"), BROKEN)
+def test_a_misbehaving_engine_is_a_typed_error(script: Script, error: type[Exception]) -> None:
+    with server(script) as double, pytest.raises(error):
+        list(engine_at(double.url, first_s=1.2, idle_s=1.2).generate(ORDER))
+
+
+def test_leaving_closes_the_connection() -> None:
+    slow: list[bytes | float] = [0.05, event("b")] * 100
+    with server(chunked(event("a"), *slow)) as double:
+        events = engine_at(double.url).generate(ORDER)
+        assert next(events) == Text("a")
+        events.close()
+        assert double.left.wait(2)
+
+
+def test_a_key_is_sent_with_every_call() -> None:
+    with server(GOOD, tokenize=answer(b'{"tokens":[]}')) as double:
+        engine = OpenAiEngine(double.url, model="m", api_key="sk-1")
+        list(engine.generate(ORDER))
+        engine.count_tokens("x")
+        assert all("authorization: bearer sk-1" in head.lower() for head in double.heads)
+
+
+def test_health() -> None:
+    with server(GOOD) as double:
+        engine_at(double.url).check()
+    with (
+        RawServer({"/v1/models": answer(b"{}", status="503 Service Unavailable")}) as double,
+        pytest.raises(Unhealthy, match="loading"),
+    ):
+        engine_at(double.url).check()

@@ -1,0 +1,101 @@
+"""Deny by default: every route, every scope, generated from the route table."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from flask import Flask
+
+from chatproxy.core.keys import SCOPES, Keyring
+from chatproxy.errors import ConfigurationError
+from chatproxy.web import auth
+from tests.unit.proxy.fakes import MemoryKeys, World
+from tests.unit.proxy.routes import routes
+
+PUBLIC = {"/healthz", "/readyz"}
+
+
+def path_of(rule: str) -> str:
+    return rule.replace("<conversation_id>", "0" * 32)
+
+
+@pytest.mark.parametrize(("method", "rule"), routes())
+@pytest.mark.parametrize("scope", [None, *sorted(SCOPES)])
+def test_matrix(method: str, rule: str, scope: str | None) -> None:
+    world = World()
+    client = world.client(scope) if scope else world.app.test_client()
+    endpoint = next(
+        r.endpoint for r in world.app.url_map.iter_rules() if r.rule == rule and method in (r.methods or ())
+    )
+    needed = auth.required_scope(world.app, endpoint)
+    status = client.open(path_of(rule), method=method, data=b"{}").status_code
+    if rule in PUBLIC:
+        assert (needed, status) == ("public", 200)
+    elif scope is None:
+        assert status == 401
+    elif scope == needed:
+        assert status not in (401, 403)
+    else:
+        assert status == 403
+
+
+@pytest.mark.parametrize(("method", "rule"), [(m, r) for m, r in routes() if r not in PUBLIC])
+def test_options_and_head_need_a_key_too(method: str, rule: str) -> None:
+    client = World().app.test_client()
+    assert client.options(path_of(rule)).status_code == 401
+    if method == "GET":
+        assert client.head(path_of(rule)).status_code == 401
+
+
+def test_a_route_that_declares_nothing_stops_the_start() -> None:
+    app = Flask("bare", static_folder=None)
+    app.add_url_rule("/forgotten", view_func=lambda: "open to all")
+    with pytest.raises(ConfigurationError, match="/forgotten"):
+        auth.install(app, Keyring(MemoryKeys()))
+
+
+def test_a_scope_that_is_none_stops_the_start() -> None:
+    with pytest.raises(ConfigurationError, match="root"):
+        auth.needs("root")
+
+
+def test_a_key_is_taken_as_bearer_or_as_basic_password() -> None:
+    world = World()
+    key, client = world.key(), world.app.test_client()
+    basic = base64.b64encode(f"anybody:{key}".encode()).decode()
+    for header in (f"Bearer {key}", f"bearer {key}", f"Basic {basic}"):
+        assert client.get("/api/v1/conversations", headers={"Authorization": header}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer kb_",
+        "Bearer null",
+        'Bearer {"$gt": ""}',
+        "Basic !!!",
+        "Basic " + base64.b64encode(b"\xff\xfe").decode(),
+        "Basic " + base64.b64encode(b"nocolon").decode(),
+        "Digest x",
+        "Bearer " + "k" * 10_000,
+    ],
+)
+def test_other_credentials_are_refused_alike(header: str) -> None:
+    response = World().app.test_client().get("/api/v1/conversations", headers={"Authorization": header})
+    assert response.status_code == 401
+    assert response.json == {
+        "error": {
+            "code": "unauthorized",
+            "message": "A valid key is needed: send it as 'Authorization: Bearer kb_...'.",
+        }
+    }
+    assert response.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_a_key_in_the_address_is_not_looked_at() -> None:
+    world = World()
+    assert world.app.test_client().get(f"/api/v1/conversations?key={world.key()}").status_code == 401
