@@ -26,7 +26,16 @@ pytestmark = pytest.mark.stack
 CONTEXT = Path(__file__).resolve().parents[2] / "images" / "koboldcpp"
 PACKAGED_BASE = "chatbot-debian:bookworm"
 UPSTREAM_BASE = "debian:bookworm-slim"
-VERSIONS = {"cpu": "1.115.1", "vulkan": "1.115.1", "openblas": "1.74", "clblast": "1.106.2"}
+VERSIONS = {"cpu": "1.115.1", "cuda": "1.115.1", "vulkan": "1.115.1", "openblas": "1.74", "clblast": "1.106.2"}
+#: NVIDIA's development image as far as the build looks at it: a driver stub to link with, and a library to take along.
+CUDA_STAND_IN = """
+FROM {base}
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev \\
+    && mkdir -p /usr/local/cuda/lib64/stubs && cd /usr/local/cuda/lib64 && echo 'int x;' > x.c \\
+    && gcc -shared -fPIC x.c -o stubs/libcuda.so -Wl,-soname,libcuda.so.1 \\
+    && gcc -shared -fPIC x.c -o libcudart.so.12 -Wl,-soname,libcudart.so.12 && ln -s libcudart.so.12 libcudart.so \\
+    && echo /usr/local/cuda/lib64 > /etc/ld.so.conf.d/cuda.conf && ldconfig
+"""
 ASK = """
 import json, urllib.request
 body = json.dumps({"prompt": "Hi", "max_length": 8}).encode()
@@ -41,19 +50,24 @@ def docker(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     return result
 
 
-def build(folder: Path, backend: str, *, build_kind: str = "portable", top: str = "koboldcpp-1234") -> str:
+def base_image() -> str:
+    packaged = docker("image", "inspect", PACKAGED_BASE, check=False).returncode == 0
+    return PACKAGED_BASE if packaged else UPSTREAM_BASE
+
+
+def build(folder: Path, backend: str, *, build_kind: str = "portable", top: str = "koboldcpp-1234", **more: str) -> str:
     """Build the image from the stand-in in a copy of the build context; the checkout's own stays untouched."""
     context = folder / "context"
     shutil.copytree(CONTEXT, context, ignore=shutil.ignore_patterns("__pycache__", "source.tar"))
     write(folder / "source", VERSIONS[backend])
     with tarfile.open(context / "source.tar", "w") as archive:
         archive.add(folder / "source", arcname=top)
-    packaged = docker("image", "inspect", PACKAGED_BASE, check=False).returncode == 0
     arguments = {
-        "BASE_IMAGE": PACKAGED_BASE if packaged else UPSTREAM_BASE,
+        "BASE_IMAGE": base_image(),
         "KOBOLDCPP_BACKEND": backend,
         "KOBOLDCPP_BUILD": build_kind,
         "KOBOLDCPP_SOURCE_KIND": "local",
+        **more,
     }
     tag = f"chatbot-koboldcpp-test:{backend}-{build_kind}"
     options = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
@@ -175,3 +189,21 @@ def test_a_native_build_makes_no_libraries_for_other_processors(tmp_path: Path) 
         assert {name for name in files(tag) if name.endswith(".so")} == {"koboldcpp_default.so"}
     finally:
         docker("image", "rm", "--force", tag)
+
+
+@pytest.mark.long
+def test_a_cuda_build_takes_its_libraries_along_but_not_the_driver(tmp_path: Path, models: Path) -> None:
+    devel = tmp_path / "devel"
+    devel.mkdir()
+    (devel / "Dockerfile").write_text(CUDA_STAND_IN.format(base=base_image()))
+    docker("build", "--tag", "chatbot-koboldcpp-test:devel", str(devel))
+    tag = build(tmp_path, "cuda", CUDA_IMAGE="chatbot-koboldcpp-test:devel")
+    try:
+        assert "koboldcpp_cublas.so" in files(tag)
+        assert docker("run", "--rm", "--entrypoint", "ls", tag, "/opt/koboldcpp/lib").stdout.split() == [
+            "libcudart.so.12"
+        ]
+        printed = run_once(tag, models, "--print", MODEL="tiny.gguf", GPU_LAYERS="32")
+        assert "--usecuda --gpulayers 32" in printed.stdout
+    finally:
+        docker("image", "rm", "--force", tag, "chatbot-koboldcpp-test:devel")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from chatproxy.settings import options
+from chatproxy.settings import OPTIONS
 
 from scripts.lib.settings import SETTINGS
 from tests.unit.proxy.routes import routes
@@ -31,11 +31,11 @@ def test_the_settings_table_names_every_setting_and_no_other() -> None:
 
 
 def test_the_proxy_knows_every_variable_that_compose_gives_it() -> None:
-    assert _proxy_environment() <= {option.variable for option in options()}
+    assert _proxy_environment() <= {option.variable for option in OPTIONS}
 
 
 def test_every_variable_in_the_compose_files_is_set_somewhere() -> None:
-    """A name in `${...}` is the operator's setting or something that `make up` resolves: a typo would be empty for ever."""
+    """A name in `${...}` is the operator's setting or something that `make up` resolves: a typo stays empty."""
     files = [ROOT / "docker-compose.yml", ROOT / "docker-compose.gpu.yml", *(ROOT / "compose").glob("*.yml")]
     used = {name for file in files for name in re.findall(r"\$\{([A-Z_]+)", file.read_text())}
     resolved = set(re.findall(r'"([A-Z_]+)":', (ROOT / "scripts" / "lib" / "resolve.py").read_text()))

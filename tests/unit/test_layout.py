@@ -23,7 +23,7 @@ FOR_TOOLS = {
     ".hadolint.yaml",
 }
 # A screenful of screens. What grows past it wants to be two modules.
-LONGEST_MODULE = 320
+LONGEST_MODULE = 340
 
 
 def _tracked() -> list[Path]:

@@ -49,6 +49,11 @@ class Head:
         value = self._number(f"{architecture}.attention.value_length") or width // heads
         return tokens * layers * kv_heads * (key + value) * 2
 
+    @property
+    def trained_context(self) -> int | None:
+        """The context that the model was trained with, in tokens."""
+        return self._number(f"{self.values.get('general.architecture')}.context_length")
+
     def _number(self, name: str) -> int | None:
         value = self.values.get(name)
         return value if isinstance(value, int) else None

@@ -47,37 +47,41 @@ def judge(perf: dict[str, int], before: Busy | None, now: float) -> tuple[Busy |
     return before, now - before.since
 
 
-def main() -> int:
+def check(port: int, state_file: Path, pid_file: Path, wedged_after: float) -> int:
+    """Look once, say what was seen, and kill a wedged engine. The exit code: 0 is healthy."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/api/extra/perf", timeout=_TIMEOUT) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/extra/perf", timeout=_TIMEOUT) as answer:
             perf = json.load(answer)
-        busy, stuck = judge(perf, _remembered(), time.monotonic())
+        busy, stuck = judge(perf, _remembered(state_file), time.monotonic())
     except (OSError, ValueError, KeyError, TypeError) as error:
-        print(f"koboldcpp does not answer on port {PORT} (it loads its model, or all its threads are taken): {error}")
+        print(f"koboldcpp does not answer on port {port} (it loads its model, or all its threads are taken): {error}")
         return 1
-    _remember(busy)
-    if stuck < WEDGED_AFTER:
-        print("idle" if busy is None else f"busy, {perf.get('queue', 0)} waiting, nothing finished for {stuck:.0f} s")
+    _remember(state_file, busy)
+    if busy is None:
+        print("idle")
         return 0
-    print(f"the slot has been busy for {stuck:.0f} s and finished nothing: restarting the engine")
-    STATE_FILE.unlink(missing_ok=True)
-    os.kill(int(PID_FILE.read_text()), signal.SIGKILL)
+    print(f"busy, {perf.get('queue', 0)} waiting, nothing finished for {stuck:.0f} s")
+    if stuck < wedged_after:
+        return 0
+    print("that is longer than any answer takes: the slot is wedged, restarting the engine")
+    state_file.unlink()
+    os.kill(int(pid_file.read_text()), signal.SIGKILL)
     return 1
 
 
-def _remembered() -> Busy | None:
+def _remembered(state_file: Path) -> Busy | None:
     try:
-        return Busy(**json.loads(STATE_FILE.read_text()))
+        return Busy(**json.loads(state_file.read_text()))
     except (OSError, ValueError, TypeError):
         return None
 
 
-def _remember(busy: Busy | None) -> None:
+def _remember(state_file: Path, busy: Busy | None) -> None:
     if busy is None:
-        STATE_FILE.unlink(missing_ok=True)
+        state_file.unlink(missing_ok=True)
     else:
-        STATE_FILE.write_text(json.dumps({"finished": busy.finished, "since": busy.since}))
+        state_file.write_text(json.dumps({"finished": busy.finished, "since": busy.since}))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(check(PORT, STATE_FILE, PID_FILE, WEDGED_AFTER))

@@ -16,6 +16,10 @@ PORT = 5001
 _WAITING = 10
 #: Conversations whose prompts are kept in memory; more would only be reached by busier sites than one CPU serves.
 _LEAST_KEPT, _MOST_KEPT = 6, 12
+#: What --contextsize takes in every version, in tokens.
+_MOST_CONTEXT = 262_144
+#: With one of these the operator has decided how prompts are kept.
+_OWN_CACHES = {"--smartcache", "--parallelrequests", "--smartcontext"}
 #: Memory that the program needs beside weights and contexts, in bytes.
 _OVERHEAD = 512 * 1024 * 1024
 
@@ -65,11 +69,13 @@ def plan(settings: Settings, build: Build, request: Request, model: Model, memor
     result.add("--skiplauncher")
     result.add("--quiet")
     result.add("--multiuser", _WAITING + settings.slots)
-    result.add("--contextsize", settings.context_size)
     if settings.threads and "--threads" not in request.flags:
         result.add("--threads", settings.threads)
     uses_gpu = _add_backend(result, settings, build, request)
-    _add_cache(result, settings, build, request, model, memory, uses_gpu=uses_gpu)
+    if _OWN_CACHES & request.flags.keys():  # the operator's choice
+        result.add("--contextsize", settings.context_size)
+    else:
+        _add_cache(result, settings, build, request, model, memory, uses_gpu=uses_gpu)
     for name, values in request.flags.items():
         if name == "--gpulayers" and not uses_gpu:
             result.warnings.append(f"--gpulayers dropped: this image was built for {build.backend} and uses no GPU")
@@ -113,19 +119,20 @@ def _add_cache(
     Measured on 1.115.1: snapshots cut the time to the next turn's first token from 1.7 s to 0.1 s when conversations
     alternate; batching nearly doubles the tokens per second of four at once; both together crash.
     """
-    if {"--smartcache", "--parallelrequests", "--smartcontext"} & request.flags.keys():
-        return  # the operator's own choice
-    if uses_gpu and settings.slots > 1 and build.has("--parallelrequests"):
-        result.add("--parallelrequests", settings.slots)
+    slots = _batching_slots(settings, model) if uses_gpu and build.has("--parallelrequests") else 1
+    # The slots share one context, so that it has to be as large as all of theirs.
+    result.add("--contextsize", settings.context_size * slots)
+    if slots > 1:
+        result.add("--parallelrequests", slots)
         return
     flag = build.find("--smartcache")
     if flag is None or model.head is None or "--nofastforward" in request.flags:
         return
     kept = _conversations_kept(settings, model, memory)
-    if kept < 1:
+    if kept < 2:  # koboldcpp takes 1 for "as many as usual"
         result.warnings.append(
-            "no --smartcache: the memory holds one conversation only, so another one in between makes the prompt be "
-            "read again. A larger ENGINE_MEMORY or a smaller CONTEXT_SIZE mends that"
+            "no --smartcache: the memory is too small to keep other conversations' contexts, so each change of "
+            "conversation makes a prompt be read again. A larger ENGINE_MEMORY or a smaller CONTEXT_SIZE mends that"
         )
     elif flag.arity == "0":
         result.add("--smartcache")
@@ -133,8 +140,20 @@ def _add_cache(
         result.add("--smartcache", kept)
 
 
+def _batching_slots(settings: Settings, model: Model) -> int:
+    """How many of the slots asked for can be batched; 1 is no batching.
+
+    Only GGUF models can be. A context beyond the trained one makes koboldcpp rescale the positions, for a single short
+    conversation too, so the slots together stay within it.
+    """
+    if model.head is None:
+        return 1
+    most = min(model.head.trained_context or _MOST_CONTEXT, _MOST_CONTEXT)
+    return max(1, min(settings.slots, most // settings.context_size))
+
+
 def _conversations_kept(settings: Settings, model: Model, memory: int) -> int:
-    """How many conversations' contexts fit into memory beside the weights and the one in use."""
+    """How many conversations' contexts fit into memory beside the weights and the context in use."""
     wanted = max(_LEAST_KEPT, min(settings.slots, _MOST_KEPT))
     context = model.head.context_bytes(settings.context_size) if model.head else None
     if not context:

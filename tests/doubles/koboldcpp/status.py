@@ -46,7 +46,7 @@ def perf(double: KoboldcppDouble) -> dict[str, Any]:
         "last_eval": slot.token_delay * tokens,
         "last_token_count": tokens,
         "last_seed": 1,
-        "total_gens": len(slot.generations),
+        "total_gens": sum(generation.done.is_set() for generation in slot.generations),
         "stop_reason": int(last.stop_reason if last else StopReason.INVALID),
         "total_img_gens": 0,
         "queue": slot.waiting,

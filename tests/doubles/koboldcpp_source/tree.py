@@ -57,7 +57,11 @@ if __name__ == "__main__":
 
     model = args.model[0] if isinstance(args.model, list) else args.model
     with KoboldcppDouble(
-        KcppVersion if KcppVersion in DIALECTS else "1.115.1", host=args.host, port=args.port, context_size=args.contextsize, multiuser=args.multiuser,
+        KcppVersion if KcppVersion in DIALECTS else "1.115.1",
+        host=args.host,
+        port=args.port,
+        context_size=args.contextsize,
+        multiuser=args.multiuser,
         model=os.path.splitext(os.path.basename(model))[0],
     ):
         while True:

@@ -31,6 +31,7 @@ HEAD = Head(
     {
         "general.architecture": "llama",
         "llama.block_count": 32,
+        "llama.context_length": 16_384,
         "llama.embedding_length": 4096,
         "llama.attention.head_count": 32,
     },
@@ -80,7 +81,9 @@ def test_every_version_takes_what_is_made_of_settings_alone(version: str, backen
         return
     result = make(backend=backend, version=version, ENGINE_SLOTS=slots, GPU_LAYERS="33")
     taken = parse(version, result.words)
-    assert (taken.host, taken.port, taken.contextsize, taken.threads) == ("0.0.0.0", 5001, 4096, 4)
+    assert (taken.host, taken.port, taken.threads) == ("0.0.0.0", 5001, 4)
+    batched = taken.parallelrequests if "--parallelrequests" in result.words else 1
+    assert taken.contextsize == 4096 * batched
     assert taken.quiet and taken.skiplauncher
     assert not result.warnings
     if backend in ("cuda", "vulkan", "clblast"):
@@ -98,6 +101,7 @@ def test_every_version_takes_what_is_made_of_settings_alone(version: str, backen
         ("openblas", "1.74", "4", []),
         ("cuda", "1.115.1", "4", ["--parallelrequests", "4"]),
         ("vulkan", "1.115.1", "4", ["--parallelrequests", "4"]),
+        ("vulkan", "1.115.1", "9", ["--parallelrequests", "4"]),  # the model was trained with 4 times CONTEXT_SIZE
         ("cuda", "1.115.1", "1", ["--smartcache", "6"]),
         ("clblast", "1.106.2", "4", ["--smartcache", "6"]),
     ],
@@ -115,13 +119,23 @@ def test_the_prompt_cache_is_chosen_by_backend_version_and_slots(
 
 def test_the_cache_takes_no_more_memory_than_there_is() -> None:
     assert "--smartcache 2" in " ".join(make(memory=11 * GIB).words)  # 4 weights, 0.5 program, 3 x 2 contexts
-    tight = make(memory=8 * GIB)
+    tight = make(memory=10 * GIB)
     assert "--smartcache" not in tight.words
     assert "ENGINE_MEMORY" in tight.warnings[0]
 
 
-def test_an_old_format_has_no_cache_to_keep() -> None:
-    assert "--smartcache" not in make(model=Model(Path("/models/m.bin"), GIB, None)).words
+def test_slots_that_are_batched_share_a_context_that_holds_them_all() -> None:
+    words = " ".join(make(backend="cuda", ENGINE_SLOTS="3").words)
+    assert "--contextsize 12288 --parallelrequests 3" in words
+    own = make("--parallelrequests 3", backend="cuda", ENGINE_SLOTS="3")
+    assert "--contextsize 4096" in " ".join(own.words)
+    assert "share one context" in own.warnings[0]
+
+
+@pytest.mark.parametrize("backend", ["cpu", "cuda"])
+def test_an_old_format_has_no_cache_to_keep(backend: str) -> None:
+    words = make(backend=backend, model=Model(Path("/models/m.bin"), GIB, None), ENGINE_SLOTS="4").words
+    assert not {"--smartcache", "--parallelrequests"} & set(words)
 
 
 OLD_LINES = [
