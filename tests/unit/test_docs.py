@@ -69,14 +69,20 @@ def test_every_route_is_documented() -> None:
         )
 
 
-def test_the_tree_shows_every_folder_and_file_of_the_first_three_levels() -> None:
-    tree = README.split("```")[1::2]
-    shown = next(block for block in tree if "chatproxy/" in block)
-    for folder in ("images", "compose", "scripts", "tests"):
-        for path in sorted((ROOT / folder).iterdir()):
-            if path.name.startswith((".", "__")) or path.suffix == ".pyc" or path.name == "artifacts":
-                continue
-            assert path.name in shown, f"{path.relative_to(ROOT)} is missing in README's tree"
-    for path in sorted((ROOT / "proxy" / "chatproxy").rglob("*.py")):
-        if path.name not in ("__init__.py",):
-            assert path.name in shown, f"{path.relative_to(ROOT)} is missing in README's tree"
+def _shown_tree() -> str:
+    return next(block for block in README.split("```")[1::2] if "chatproxy/" in block)
+
+
+@pytest.mark.parametrize("folder", ["images", "compose", "scripts", "tests"])
+def test_the_tree_shows_every_folder_and_file(folder: str) -> None:
+    for path in sorted((ROOT / folder).iterdir()):
+        if not path.name.startswith((".", "__")) and path.name not in ("artifacts", "requirements.in"):
+            assert path.name in _shown_tree(), f"{path.relative_to(ROOT)} is missing in README's tree"
+
+
+@pytest.mark.parametrize("package", ["proxy/chatproxy", "scripts/lib"])
+def test_the_tree_shows_every_module(package: str) -> None:
+    for path in sorted((ROOT / package).rglob("*.py")):
+        shown = path.name if not path.stem.startswith("preflight_") else path.stem.removeprefix("preflight")
+        if path.name != "__init__.py":
+            assert shown in _shown_tree(), f"{path.relative_to(ROOT)} is missing in README's tree"
