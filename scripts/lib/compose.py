@@ -112,4 +112,4 @@ def current() -> Compose:
     if not values or not paths.ENV_FILE.is_file():
         raise Failure("appliance.not_set_up", "nothing is set up in this folder yet", "run `make up`")
     docker_daemon.ensure_running()
-    return Compose(settings.load().project, gpu=values.get("GPU") == "1")
+    return Compose(values.get("COMPOSE_PROJECT_NAME", "chatbot"), gpu=values.get("GPU") == "1")

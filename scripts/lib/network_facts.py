@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 _LISTEN = "0A"
@@ -58,15 +59,24 @@ def _holders(inodes: set[str], proc: Path) -> dict[str, str]:
     wanted = {f"socket:[{inode}]": inode for inode in inodes}
     found: dict[str, str] = {}
     for process in proc.glob("[0-9]*"):
-        try:
-            links = [str(entry.readlink()) for entry in (process / "fd").iterdir()]
-        except OSError:
-            continue
-        for link in links:
+        for link in _links(process / "fd"):
             if link in wanted:
                 name = _read(process / "comm").strip() or "a process"
                 found[wanted[link]] = f"{name} (pid {process.name})"
     return found
+
+
+def _links(folder: Path) -> Iterator[str]:
+    # Files are opened and closed while this looks; what is gone by now listened to nothing.
+    try:
+        entries = list(folder.iterdir())
+    except OSError:
+        return
+    for entry in entries:
+        try:
+            yield str(entry.readlink())
+        except OSError:
+            continue
 
 
 def _read(path: Path) -> str:

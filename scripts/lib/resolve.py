@@ -28,6 +28,7 @@ def resolve(
     upstream = choice.kind == "upstream"
     return {
         **settings.overrides,
+        "COMPOSE_PROJECT_NAME": settings.project,
         "SOURCES_RESOLVED": choice.kind,
         "BASE_IMAGE": OFFICIAL_BASE if upstream else base_image.TAG,
         "ENGINE_RESOLVED": choice.engine,
@@ -73,23 +74,19 @@ def index_url() -> str:
     return pip_settings.value("index-url")
 
 
-def earlier() -> dict[str, str]:
+def earlier(file: Path = paths.RESOLVED_ENV) -> dict[str, str]:
     """The values of the last `make up`; empty before the first."""
     try:
-        return dotenv.parse(paths.RESOLVED_ENV.read_text(encoding="utf-8"))
+        return dotenv.parse(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
 
 
-def write(values: Mapping[str, str]) -> bool:
+def write(values: Mapping[str, str], file: Path = paths.RESOLVED_ENV) -> bool:
     """Write resolved.env. True when it differs from what was there."""
-    if not set(values) & set(SETTINGS):
-        heading = _HEADING
-    else:
-        given = ", ".join(name for name in values if name in SETTINGS)
-        heading = f"{_HEADING}\nFrom the command line of the last run: {given}"
-    text = dotenv.render(values, heading)
-    if paths.RESOLVED_ENV.is_file() and paths.RESOLVED_ENV.read_text(encoding="utf-8") == text:
+    given = ", ".join(name for name in values if name in SETTINGS)
+    text = dotenv.render(values, f"{_HEADING}\nFrom the command line of the last run: {given}" if given else _HEADING)
+    if file.is_file() and file.read_text(encoding="utf-8") == text:
         return False
-    dotenv.write_private(paths.RESOLVED_ENV, text)
+    dotenv.write_private(file, text)
     return True

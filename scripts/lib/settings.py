@@ -116,7 +116,7 @@ SETTINGS: dict[str, Setting] = {
     "KOBOLDCPP_ARGS": Setting("", anything),
     "LAUNCH_COMMAND": Setting("", anything),
     "MODEL": Setting(
-        "smollm2-135m-instruct", matching(r"[^/\s][^/]*", "a catalogue name or the name of a file in models/")
+        "smollm2-135m-instruct", matching(r"(models/)?[^/\s][^/]*", "a catalogue name or the name of a file in models/")
     ),
     "PROMPT_FORMAT": Setting("auto", matching(r"[a-z0-9][a-z0-9._-]*", "auto or the name of a prompt format")),
     "CONTEXT_SIZE": Setting("4096", whole(256, 1_048_576)),
@@ -164,6 +164,8 @@ class Settings:
     values: Mapping[str, str]
     overrides: Mapping[str, str]
     raw: Mapping[str, str]
+    # Compose's project name: what containers, networks and volumes are called after.
+    project: str = "chatbot"
 
     def __getitem__(self, name: str) -> str:
         return self.values[name]
@@ -171,19 +173,19 @@ class Settings:
     def number(self, name: str) -> int:
         return int(self.values[name])
 
-    @property
-    def project(self) -> str:
-        """Compose's project name: what containers, networks and volumes are called after."""
-        return os.environ.get("COMPOSE_PROJECT_NAME") or self.raw.get("COMPOSE_PROJECT_NAME") or "chatbot"
-
 
 def load(env_file: Path = paths.ENV_FILE, environ: Mapping[str, str] = os.environ) -> Settings:
-    """Settings in force now. Values are not checked here: see `problems`."""
+    """Settings in force for `make up`. Values are not checked here: see `problems`.
+
+    Commands that look at what runs give the values of the last `make up` as `environ`: what was set on its command
+    line holds until the next one.
+    """
     raw = dotenv.parse(read(env_file))
     overrides = {name: environ[name] for name in SETTINGS if name in environ and environ[name] != raw.get(name)}
     defaults = {name: setting.default for name, setting in SETTINGS.items()}
     known = {name: value for name, value in raw.items() if name in SETTINGS}
-    return Settings({**defaults, **known, **overrides}, overrides, raw)
+    project = environ.get("COMPOSE_PROJECT_NAME") or raw.get("COMPOSE_PROJECT_NAME") or "chatbot"
+    return Settings({**defaults, **known, **overrides}, overrides, raw, project)
 
 
 def read(env_file: Path) -> str:

@@ -1,7 +1,7 @@
 """What the proxy adds to the bare engine: time to the first token and time to the whole answer.
 
-Paired: each round asks the engine directly and through the proxy, in turn, with the same prompt, on the same machine. Named
-baseline: llama.cpp's server with SmolLM2-135M, its own `/v1/completions`.
+Paired: each round asks the engine directly and through the proxy, in turn, with the same prompt, on the same machine.
+Named baseline: llama.cpp's server with SmolLM2-135M, its own `/v1/completions`.
 """
 
 from __future__ import annotations

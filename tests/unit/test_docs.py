@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from chatproxy.settings import OPTIONS
 
+from chatproxy.settings import OPTIONS
 from scripts.lib.settings import SETTINGS
 from tests.unit.proxy.routes import routes
 

@@ -13,7 +13,7 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from typing import Any
 
@@ -38,8 +38,17 @@ class Koboldcpp:
 
     name = "engine"
 
-    def __init__(self, url: str, *, api_key: str = "", first_token_s: float = 600, idle_s: float = 120) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str = "",
+        first_token_s: float = 600,
+        idle_s: float = 120,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """`first_token_s` and `idle_s`: seconds of silence before and after the first token that are endured."""
+        self._clock = clock
         self._service = Service(url, token=api_key)
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._first_token_s, self._idle_s = first_token_s, idle_s
@@ -108,12 +117,12 @@ class Koboldcpp:
     def _read_facts(self) -> tuple[float, int, tuple[int, int]]:
         """(when read, context size in tokens, version)."""
         with self._facts_lock:
-            if self._facts is None or time.monotonic() - self._facts[0] > _FACTS_LAST_S:
+            if self._facts is None or self._clock() - self._facts[0] > _FACTS_LAST_S:
                 context = self._get("/api/extra/true_max_context_length").get("value")
                 version = re.match(r"(\d+)\.(\d+)", str(self._get("/api/extra/version").get("version")))
                 if not isinstance(context, int) or context <= 0 or not version:
                     raise EngineFailure("koboldcpp does not tell its context size or version")
-                self._facts = (time.monotonic(), context, (int(version[1]), int(version[2])))
+                self._facts = (self._clock(), context, (int(version[1]), int(version[2])))
             return self._facts
 
     def _get(self, path: str) -> dict[str, Any]:

@@ -6,9 +6,11 @@ point where history starts moves only once in a while, so that the engine's pref
 
 from __future__ import annotations
 
+import hashlib
+import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from chatproxy.core.ports import Engine
 from chatproxy.core.prompts import Prompt, PromptFormat
@@ -19,6 +21,8 @@ from chatproxy.errors import ContextTooLong
 _USABLE = 0.95
 # History is dropped in blocks of this share of the budget.
 _STEP = 0.4
+# Turns whose size is remembered, by digest: the oldest turns of a long conversation are measured with each question.
+_REMEMBERED_TURNS = 8192
 # A token is at least one byte, apart from a beginning-of-sequence token and a leading space that tokenizers add.
 _ADDED_TOKENS = 2
 
@@ -39,7 +43,8 @@ class Window:
     def __init__(self, engine: Engine, context_size: int) -> None:
         self._engine = engine
         self._configured = context_size
-        self._tokens_of_turn = lru_cache(maxsize=8192)(engine.count_tokens)
+        self._known: OrderedDict[bytes, int] = OrderedDict()
+        self._lock = threading.Lock()
 
     def context_size(self) -> int:
         """Tokens of prompt and answer together."""
@@ -90,6 +95,19 @@ class Window:
         """Tokens of `text`; an upper bound where that already fits, which spares the engine the question."""
         bound = len(text.encode()) + _ADDED_TOKENS
         return bound if bound <= budget else self._engine.count_tokens(text)
+
+    def _tokens_of_turn(self, text: str) -> int:
+        digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
+        with self._lock:
+            if digest in self._known:
+                self._known.move_to_end(digest)
+                return self._known[digest]
+        tokens = self._engine.count_tokens(text)
+        with self._lock:
+            self._known[digest] = tokens
+            while len(self._known) > _REMEMBERED_TURNS:
+                self._known.popitem(last=False)
+        return tokens
 
     def _cuts(self, turns: Sequence[Turn], budget: int) -> list[int]:
         """How many of the oldest turns may be dropped, ascending: whole blocks, at the end all but the newest turn.

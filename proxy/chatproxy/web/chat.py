@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Generator
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -37,7 +35,7 @@ def blueprint(answers: Answers) -> Blueprint:
         started = next(events)
         gone = watch(request.environ)
         if stream:
-            response = event_stream(_chain(started, events), _frame, gone)
+            response = event_stream(events, _frame, gone)
         else:
             done = to_the_end(events, gone)
             payload = _answer(done) if isinstance(done, Done) else {}
@@ -62,10 +60,6 @@ def _read_question() -> tuple[Question, bool]:
         bot=fields.pattern("bot", r"[a-z0-9][a-z0-9_-]{0,63}", "the name of a bot"),
     )
     return question, fields.flag("stream") or False
-
-
-def _chain(first: AnswerEvent, rest: Generator[AnswerEvent]) -> Generator[AnswerEvent]:
-    yield from itertools.chain((first,), rest)
 
 
 def _frame(event: AnswerEvent) -> Frame | None:

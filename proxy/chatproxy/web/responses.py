@@ -8,7 +8,7 @@ import time
 import uuid
 from typing import Any
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException
 
 from chatproxy.errors import ChatProxyError
@@ -111,8 +111,6 @@ def _line(response: Response) -> str:
 
 
 def _error(status: int, code: str, text: str, retry_after: int | None = None) -> Response:
-    from flask import current_app
-
     if request.path.rstrip("/") in current_app.config["KOBOLD_PATHS"]:
         response = json_response({"detail": {"msg": text, "type": code}}, status)
     else:

@@ -16,14 +16,21 @@ from chatproxy.web.responses import describe
 
 _log = logging.getLogger(__name__)
 # Proxies on the way cut connections that are silent for a minute or less.
-_PING_EVERY_S = 5.0
+PING_EVERY_S = 5.0
+_LOOK_EVERY_S = 0.5
 E = TypeVar("E")
 Frame = tuple[str, dict[str, Any]]
 
 
-def event_stream(events: Generator[E], frame: Callable[[E], Frame | None], gone: Callable[[], bool]) -> Response:
+def event_stream(
+    events: Generator[E],
+    frame: Callable[[E], Frame | None],
+    gone: Callable[[], bool],
+    *,
+    ping_every_s: float = PING_EVERY_S,
+) -> Response:
     """Stream `events` as `frame` writes them: (event name, data), or None for those that are not told."""
-    body = _EventStream(events, frame, gone)
+    body = _EventStream(events, _frames(events, frame, gone, ping_every_s))
     response = Response(body, content_type="text/event-stream; charset=utf-8")
     # nginx and its kin would collect the stream before passing it on.
     response.headers["X-Accel-Buffering"] = "no"
@@ -33,9 +40,8 @@ def event_stream(events: Generator[E], frame: Callable[[E], Frame | None], gone:
 class _EventStream(Iterator[bytes]):
     """The body. A class, since a generator that was never started would not close `events` when it is closed."""
 
-    def __init__(self, events: Generator[E], frame: Callable[[E], Frame | None], gone: Callable[[], bool]) -> None:
-        self._events = events
-        self._frames = _frames(events, frame, gone)
+    def __init__(self, events: Generator[Any], frames: Generator[bytes]) -> None:
+        self._events, self._frames = events, frames
 
     def __next__(self) -> bytes:
         return next(self._frames)
@@ -46,7 +52,9 @@ class _EventStream(Iterator[bytes]):
         self._events.close()
 
 
-def _frames(events: Generator[E], frame: Callable[[E], Frame | None], gone: Callable[[], bool]) -> Generator[bytes]:
+def _frames(
+    events: Generator[E], frame: Callable[[E], Frame | None], gone: Callable[[], bool], ping_every_s: float
+) -> Generator[bytes]:
     """The stream's bytes; ends with a typed event, whatever happens, unless the client has left."""
     written = time.monotonic()
     yield b": stream\n\n"
@@ -55,7 +63,7 @@ def _frames(events: Generator[E], frame: Callable[[E], Frame | None], gone: Call
             if isinstance(event, Waiting):
                 if gone():
                     return
-                if time.monotonic() - written < _PING_EVERY_S:
+                if time.monotonic() - written < ping_every_s:
                     continue
                 chunk = b": ping\n\n"
             else:
@@ -80,10 +88,14 @@ def _encode(name: str, data: dict[str, Any]) -> bytes:
 def to_the_end(events: Generator[E], gone: Callable[[], bool]) -> E | None:
     """For clients that do not stream: the last event, or None when the client left before it."""
     last: E | None = None
+    looked = time.monotonic()
     try:
         for last in events:
-            if isinstance(last, Waiting) and gone():
-                return None
+            # Nothing is written until the end, so nothing would fail either: look, also while tokens flow.
+            if isinstance(last, Waiting) or time.monotonic() - looked > _LOOK_EVERY_S:
+                if gone():
+                    return None
+                looked = time.monotonic()
         return last
     finally:
         events.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -57,9 +58,13 @@ class Client:
         self.session.headers["Authorization"] = f"Bearer {key}"
 
     def chat(self, message: str, **fields: Any) -> requests.Response:
+        """A new conversation is with the bot `brief`."""
+        if "conversation_id" not in fields:
+            fields = {"bot": "brief", **fields}
         return self.session.post(f"{self.url}/api/v1/chat", json={"message": message, **fields}, timeout=120)
 
     def stream(self, message: str, **fields: Any) -> requests.Response:
+        """With the default bot, whose answers take seconds."""
         body = {"message": message, "stream": True, **fields}
         return self.session.post(f"{self.url}/api/v1/chat", json=body, stream=True, timeout=120)
 
@@ -90,7 +95,7 @@ def until(condition: Callable[[], object], seconds: float = 10) -> None:
 def running_proxy(native: NativeStack, folder: Path, **settings: str) -> Iterator[Proxy]:
     """gunicorn with its own configuration file on a free port; `settings` are added to the stack's environment."""
     port = free_port()
-    environment = {**os.environ, **native.proxy_environment(), **settings}
+    environment = {**os.environ, **native.proxy_environment(), "BOTS_DIR": str(_bots(folder)), **settings}
     words = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "--bind", f"127.0.0.1:{port}"]
     log = folder / f"proxy-{port}.log"
     with log.open("wb") as output:
@@ -106,6 +111,14 @@ def running_proxy(native: NativeStack, folder: Path, **settings: str) -> Iterato
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _bots(folder: Path) -> Path:
+    """The shipped bots, and `brief`, whose short answers keep the tests short."""
+    bots = folder / "bots"
+    shutil.copytree(ROOT / "compose" / "bots", bots, dirs_exist_ok=True)
+    (bots / "brief.yaml").write_text("name: Brief\nsystem: Answer briefly.\nsampling: factual\nmax_tokens: 24\n")
+    return bots
 
 
 def _lives(proxy: Proxy) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pymongo
 import pytest
@@ -100,14 +101,14 @@ def test_conversations_of_the_same_moment_are_all_listed(history: MongoHistory) 
 
 
 @pytest.fixture
-def client(native: NativeStack, credentials: dict[str, str]) -> Iterator[pymongo.MongoClient[dict[str, object]]]:
-    with pymongo.MongoClient[dict[str, object]](
+def client(native: NativeStack, credentials: dict[str, str]) -> Iterator[pymongo.MongoClient[dict[str, Any]]]:
+    with pymongo.MongoClient[dict[str, Any]](
         native.mongo_url, username=credentials["user"], password=credentials["password"], authSource="chatbot"
     ) as client:
         yield client
 
 
-def test_lists_use_their_indexes(history: MongoHistory, client: pymongo.MongoClient[dict[str, object]]) -> None:
+def test_lists_use_their_indexes(history: MongoHistory, client: pymongo.MongoClient[dict[str, Any]]) -> None:
     history.create(conversation("key:a"))
     by_owner = client["chatbot"]["conversations"].find({"owner": "key:a"}).sort([("updated_at", -1), ("_id", -1)])
     by_conversation = client["chatbot"]["messages"].find({"conversation_id": "x", "seq": {"$gte": 0}}).sort("seq", 1)
@@ -119,7 +120,7 @@ def test_lists_use_their_indexes(history: MongoHistory, client: pymongo.MongoCli
 
 
 def test_a_newer_schema_is_refused_with_a_clear_message(
-    native: NativeStack, credentials: dict[str, str], client: pymongo.MongoClient[dict[str, object]]
+    native: NativeStack, credentials: dict[str, str], client: pymongo.MongoClient[dict[str, Any]]
 ) -> None:
     schema = client["chatbot"]["schema"]
     schema.update_one({"_id": "version"}, {"$set": {"number": 99}}, upsert=True)

@@ -65,9 +65,9 @@ def test_a_client_that_does_not_stream_is_missed_too(proxy: Proxy, native: Nativ
     connection = send_and_keep_open(client, {"message": STORY})
     until(lambda: not engine_is_idle(native))
     connection.close()
-    # It is noticed in the engine's pauses; while tokens flow there are none, so the answer may reach its end.
-    until(lambda: engine_is_idle(native) and proxy_is_idle(proxy), 30)
+    until(lambda: engine_is_idle(native) and proxy_is_idle(proxy), 2)
     until(lambda: len(newest_messages(client)) == 2)
+    assert newest_messages(client)[1]["status"] == "interrupted"
 
 
 def test_leaving_the_queue_frees_the_place(proxy: Proxy, native: NativeStack) -> None:
@@ -127,7 +127,7 @@ def test_a_graceful_stop_lets_answers_end(native: NativeStack, tmp_path: Path, s
             if streaming:
                 ended.extend(name for name, _ in events_of(client.stream(STORY)))
             else:
-                ended.append("done" if client.chat(STORY).ok else "failed")
+                ended.append("done" if client.chat(STORY, bot="assistant").ok else "failed")
 
         asking = threading.Thread(target=ask)
         asking.start()

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import pytest
 
-from chatproxy.adapters import koboldcpp
 from chatproxy.adapters.koboldcpp import Koboldcpp
 from chatproxy.core.types import EngineEvent, Finish, Generation, Idle, Sampling, Text
 from chatproxy.errors import Busy, EngineFailure, EngineTimeout, Unhealthy
@@ -184,14 +183,16 @@ def test_tokens_context_and_health_are_the_engines_own() -> None:
         engine.check()
 
 
-def test_what_the_engine_says_about_itself_is_asked_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_engine_says_about_itself_is_asked_once_a_minute() -> None:
+    now = 0.0
     with KoboldcppDouble(context_size=1024) as double:
-        engine = adapter(double)
+        engine = Koboldcpp(double.url, clock=lambda: now)
         engine.context_size()
+        now = 59.0
         engine.context_size()
         assert len(double.requests_to("/true_max_context_length")) == 1
-        monkeypatch.setattr(koboldcpp, "_FACTS_LAST_S", 0.0)
         double.slot.context_size = 512
+        now = 61.0
         assert engine.context_size() == 512
 
 

@@ -1,0 +1,65 @@
+"""The composition root: the real engine adapter under the real web layer, and starts that must not succeed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from chatproxy.app import create_app
+from chatproxy.core.keys import Keyring
+from chatproxy.errors import ConfigurationError
+from chatproxy.settings import Settings
+from tests.doubles.koboldcpp import DIALECTS, Fault, KoboldcppDouble
+from tests.unit.proxy.fakes import FakeBots, MemoryHistory, MemoryKeys
+from tests.unit.proxy.web.test_kobold import CALL_OF_2023
+
+PROXY = Path(__file__).resolve().parents[3] / "proxy"
+BOTS = PROXY.parent / "compose" / "bots"
+
+
+@pytest.mark.parametrize("version", DIALECTS)
+def test_a_call_of_2023_and_a_chat_on_koboldcpp(version: str) -> None:
+    keys, history = MemoryKeys(), MemoryHistory()
+    key, _ = Keyring(keys).create("t", frozenset({"chat", "kobold"}))
+    with KoboldcppDouble(version=version, reply=["I am", " sorry.", "<|user|>", "No"]) as double:
+        settings = Settings(engine_api="koboldcpp", engine_url=double.url, bots_dir=BOTS, prompt_format="metharme")
+        client = create_app(settings, history=history, keys=keys, checks=()).test_client()
+        headers = {"Authorization": f"Bearer {key}"}
+        response = client.post("/api/v1/generate/", json=CALL_OF_2023, headers=headers)
+        assert response.json is not None
+        assert response.json["results"][0]["text"] == "I am sorry.<|user|>No"  # no stop was asked for
+        response = client.post("/api/v1/chat", json={"message": "Late!", "bot": "support"}, headers=headers)
+        assert response.json is not None
+        assert (response.json["answer"], response.json["finish_reason"]) == ("I am sorry.", "stop")
+        sent = double.requests_to("/generate/stream")[-1].json
+        assert sent["prompt"].startswith("<|system|>You are a customer service chatbot.")
+        assert sent["prompt"].endswith("<|user|>Late!<|model|>")
+        double.fault = Fault.busy()
+        response = client.post("/api/v1/chat", json={"message": "Still late!"}, headers=headers)
+        assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
+
+
+def test_a_default_bot_or_format_that_is_not_there_stops_the_start() -> None:
+    with pytest.raises(ConfigurationError, match="DEFAULT_BOT='nobody'"):
+        create_app(Settings(default_bot="nobody", bots_dir=BOTS))
+    with pytest.raises(ConfigurationError, match="no prompt format 'alpacka'"):
+        create_app(Settings(prompt_format="alpacka"), bots=FakeBots())
+    with pytest.raises(ConfigurationError, match="BOTS_DIR"):
+        create_app(Settings(bots_dir=Path("/nowhere")))
+
+
+@pytest.mark.parametrize("module", ["wsgi", "gunicorn"])
+def test_a_bad_setting_ends_the_start_in_one_line(module: str) -> None:
+    environment = {**os.environ, "ENGINE_SLOTS": "many"}
+    gunicorn = ["-m", "gunicorn", "-c", "gunicorn.conf.py"]
+    words = [sys.executable, *(gunicorn if module == "gunicorn" else ["-c", "import chatproxy.wsgi"])]
+    ended = subprocess.run(words, cwd=PROXY, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.strip() == (
+        "chatproxy cannot start: ENGINE_SLOTS='many' is not a whole number from 1 to 1024 "
+        "(answers the engine generates at the same time)"
+    )

@@ -1,0 +1,155 @@
+"""The commands themselves: help from the Makefile, how they end, what they print where."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.lib import cli, findings, images, log, secret_files
+from scripts.lib.failure import Failure
+from scripts.lib.findings import ERROR, INFO, WARNING, Finding
+
+ROOT = Path(__file__).resolve().parents[3]
+MAKEFILE = (ROOT / "Makefile").read_text()
+
+
+def _targets() -> dict[str, str]:
+    return dict(re.findall(r"^([a-z-]+):.*\n\t@(.+)$", MAKEFILE, re.MULTILINE))
+
+
+def test_help_is_what_make_says_first_and_shows_every_target() -> None:
+    told = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for target in _targets():
+        assert f"make {target} " in told
+    assert "Run it" in told
+
+
+def test_every_target_is_one_command_of_its_own_name() -> None:
+    for target, command in _targets().items():
+        assert command.split()[0] == f"scripts/{target}"
+        assert os.access(ROOT / "scripts" / target, os.X_OK)
+
+
+def test_every_target_is_phony() -> None:
+    phony = re.search(r"^\.PHONY: (.+)$", MAKEFILE, re.MULTILINE)
+    assert phony and set(phony[1].split()) == set(_targets())
+
+
+def _end(error: BaseException) -> int:
+    def work() -> int:
+        raise error
+
+    return cli.run("test-command", work)
+
+
+def test_a_failure_ends_with_its_id_fact_and_hint(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _end(Failure("port.taken", "port 80 is held", "stop it")) == 1
+    told = capsys.readouterr()
+    assert all(part in told.err for part in ("port.taken", "port 80 is held", "stop it"))
+    assert told.out == ""
+
+
+def test_ctrl_c_ends_quietly(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _end(KeyboardInterrupt()) == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_defect_is_told_in_one_line_and_reported_in_full_in_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        assert _end(ZeroDivisionError("division by zero")) == 70
+        told = capsys.readouterr().err
+        assert "division by zero" in told and "Traceback" not in told
+        assert "Traceback" in log.file().read_text()
+        assert str(log.file()) in told
+    finally:
+        log.file().unlink()
+        log.begin("up")
+
+
+def test_two_commands_do_not_change_the_appliance_at_once() -> None:
+    code = "from scripts.lib import cli\nwith cli.exclusive(): print('in')"
+    other = [sys.executable, "-c", code]
+    with cli.exclusive():
+        refused = subprocess.run(other, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert refused.returncode != 0 and "appliance.busy" in refused.stderr
+    assert subprocess.run(other, cwd=ROOT, capture_output=True, text=True, check=False).stdout == "in\n"
+
+
+def test_the_worst_findings_come_first_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    found = [Finding("a.info", INFO, "fact"), Finding("b.error", ERROR, "fact", "hint"), Finding("c.odd", WARNING, "f")]
+    assert findings.report(found) is False
+    lines = capsys.readouterr().err.splitlines()
+    assert [re.findall(r"\w\.\w+", line)[0] for line in lines] == ["b.error", "c.odd", "a.info"]
+    assert lines[0].endswith("fact -> hint")
+
+
+def test_an_error_that_the_operator_accepts_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    assert findings.report([Finding("b.error", ERROR, "fact", "hint")], frozenset({"b.error"})) is True
+    assert "warning" in capsys.readouterr().err
+
+
+def test_secrets_are_made_once_and_private(tmp_path: Path) -> None:
+    folder = tmp_path / "secrets"
+    if os.geteuid() != 0:
+        pytest.skip("giving files to the containers' user needs root")
+    assert secret_files.ensure(folder) == list(secret_files.NAMES)
+    before = {path.name: path.read_text() for path in folder.iterdir()}
+    assert secret_files.ensure(folder) == []
+    assert {path.name: path.read_text() for path in folder.iterdir()} == before
+    assert len(set(before.values())) == len(before) == 3
+    assert all(len(value) >= 40 for value in before.values())
+    for path in folder.iterdir():
+        assert (stat.S_IMODE(path.stat().st_mode), path.stat().st_uid) == (0o600, secret_files.UID)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_folder_s_digest_changes_with_names_modes_and_contents_alone(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    file = tmp_path / "sub" / "file"
+    file.write_text("one")
+    file.chmod(0o644)
+    seen = [images.digest_of(tmp_path)]
+    os.utime(file, (1, 1))
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__" / "x.pyc").write_text("x")
+    assert images.digest_of(tmp_path) == seen[0]
+    file.write_text("two")
+    seen.append(images.digest_of(tmp_path))
+    file.chmod(0o755)
+    seen.append(images.digest_of(tmp_path))
+    file.rename(tmp_path / "sub" / "other")
+    seen.append(images.digest_of(tmp_path))
+    assert len(set(seen)) == 4
+
+
+def test_a_build_shows_each_of_its_steps_once() -> None:
+    show = images.StepLines("base")
+    lines = [
+        "#1 [internal] load build definition from Dockerfile",
+        "#7 [builder 2/3] RUN --mount=type=secret,id=ca     pip-install   -r requirements.txt",
+        "#7 1.234 Collecting flask",
+        "#7 [builder 2/3] RUN pip-install",
+        "#8 [proxy] exporting to image",
+        "#9 DONE 0.1s",
+    ]
+    assert [told for line in lines if (told := show(line))] == [
+        "[base builder 2/3] RUN pip-install -r requirements.txt"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (59, "59 s"), (184, "3 min 04 s"), (3660, "1 h 01 min"), (90000, "1 d 1 h")]
+)
+def test_durations_are_for_people(seconds: float, text: str) -> None:
+    assert log.duration(seconds) == text
+
+
+@pytest.mark.parametrize(("count", "text"), [(5, "5 B"), (2048, "2 KB"), (98362432, "93.8 MB"), (2**33, "8.0 GB")])
+def test_sizes_are_for_people(count: int, text: str) -> None:
+    assert log.size(count) == text

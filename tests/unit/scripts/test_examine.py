@@ -1,0 +1,107 @@
+"""What `make doctor` says of the running appliance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from scripts.lib import compose, examine, observed
+from scripts.lib.edge import Edge
+from scripts.lib.findings import Finding
+from scripts.lib.observed import Running
+from scripts.lib.settings import Settings
+
+WELL = Running("mongo", "running", "healthy", 0, False, 0, 60.0, 100, 1000, "")
+
+
+def _ids(found: Any) -> list[str]:
+    findings: list[Finding] = list(found)
+    assert all(finding.hint for finding in findings)
+    return [finding.id for finding in findings]
+
+
+def test_a_healthy_container_needs_no_words() -> None:
+    assert _ids(examine.judge_containers([WELL], ["mongo"])) == []
+
+
+@pytest.mark.parametrize(
+    ("finding", "changes"),
+    [
+        ("service.stopped", {"state": "exited", "exit_code": 1}),
+        ("service.stopped", {"state": "restarting", "health": ""}),
+        ("service.unhealthy", {"health": "unhealthy", "last_check": "no answer"}),
+        ("service.starting", {"health": "starting"}),
+        ("service.oom_killed", {"oom_killed": True}),
+        ("service.memory_nearly_full", {"memory": 950}),
+        ("service.restarting", {"restarts": 3}),
+    ],
+)
+def test_container_finding(finding: str, changes: dict[str, Any]) -> None:
+    assert _ids(examine.judge_containers([replace(WELL, **changes)], ["mongo"])) == [finding]
+
+
+def test_a_service_without_a_container_is_named() -> None:
+    (finding,) = examine.judge_containers([WELL], ["mongo", "proxy"])
+    assert finding.id == "service.missing"
+    assert "proxy" in finding.fact
+
+
+def test_a_memory_finding_names_the_setting_to_raise() -> None:
+    (finding,) = examine.judge_containers([replace(WELL, oom_killed=True)], ["mongo"])
+    assert "MONGO_MEMORY" in finding.hint
+
+
+def test_readyz_names_what_is_missing() -> None:
+    answer = {"status": "not ready", "checks": {"mongo": {"ok": True}, "chroma": {"ok": False, "reason": "refused"}}}
+    (finding,) = examine.judge_readyz(answer)
+    assert finding.id == "proxy.not_ready"
+    assert "chroma" in finding.fact and "refused" in finding.fact
+    assert _ids(examine.judge_readyz(None)) == ["proxy.no_answer"]
+
+
+@pytest.mark.parametrize("domain", ["localhost", "chat.example.org"])
+def test_tls_trouble_is_told_with_its_reason(domain: str) -> None:
+    assert _ids(examine.judge_tls(Edge(domain, 443), None)) == []
+    (finding,) = examine.judge_tls(Edge(domain, 443), "certificate has expired")
+    assert finding.id == "tls.not_ready"
+    assert "expired" in finding.fact and finding.hint
+
+
+def test_settings_that_wait_for_make_up_are_pointed_at(wanted: Callable[..., Settings]) -> None:
+    values = {"MODEL_NAME": "smollm2-135m-instruct", "MODEL_FILE": "x.gguf", "CADDY_SITE": "localhost"}
+    assert _ids(examine.judge_applied(wanted(), values)) == []
+    assert _ids(examine.judge_applied(wanted(DOMAIN="chat.example.org"), values)) == ["setting.not_applied"]
+    assert _ids(examine.judge_applied(wanted(MODEL="other.gguf"), values)) == ["setting.not_applied"]
+    assert _ids(examine.judge_applied(wanted(), {})) == []
+
+
+@pytest.mark.parametrize(
+    ("domain", "port", "url"),
+    [
+        ("localhost", 443, "https://localhost"),
+        ("localhost", 8443, "https://localhost:8443"),
+        ("2001:db8::1", 443, "https://[2001:db8::1]"),
+    ],
+)
+def test_the_address_to_give_to_people(domain: str, port: int, url: str) -> None:
+    assert Edge(domain, port).url == url
+
+
+def test_the_first_curl_line_of_a_public_name_needs_no_extra_trust() -> None:
+    line = Edge("chat.example.org", 443).curl("kb_x", '{"message": "Hello!"}')
+    assert line.startswith("curl https://chat.example.org/api/v1/chat ")
+    assert "Bearer kb_x" in line
+
+
+def test_compose_output_is_read_as_lines_and_as_an_array() -> None:
+    assert compose.entries('{"Service": "a"}\n{"Service": "b"}\n') == [{"Service": "a"}, {"Service": "b"}]
+    assert compose.entries('[{"Service": "a"}]') == [{"Service": "a"}]
+    assert compose.entries("") == []
+
+
+@pytest.mark.parametrize(("text", "count"), [("0B", 0), ("100KiB", 102400), ("1.5GiB", 3 * 2**29), ("--", 0)])
+def test_docker_s_sizes_are_bytes(text: str, count: int) -> None:
+    assert observed.bytes_of(text) == count

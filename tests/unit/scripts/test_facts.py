@@ -1,0 +1,128 @@
+"""Facts are read from the system's own files, and can be replaced for a demonstration."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from scripts.lib import host, host_facts, network_facts, pip_settings
+from scripts.lib.failure import Failure
+from scripts.lib.host import Host
+
+
+def test_facts_can_be_replaced_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "facts.json"
+    file.write_text(json.dumps({"cpu_flags": ["sse4_2"], "disk_free_bytes": 5, "domain_addresses": ["192.0.2.1"]}))
+    changed = host.with_overrides(Host(), {"CHATBOT_HOST_FACTS": str(file)})
+    assert changed.cpu_flags == frozenset({"sse4_2"})
+    assert changed.disk_free_bytes == 5
+    assert changed.domain_addresses == ("192.0.2.1",)
+    assert host.with_overrides(Host(), {}) == Host()
+
+
+@pytest.mark.parametrize("text", ["no json", '{"no_such_fact": 1}'])
+def test_a_bad_facts_file_is_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "facts.json"
+    file.write_text(text)
+    with pytest.raises(Failure) as raised:
+        host.with_overrides(Host(), {"CHATBOT_HOST_FACTS": str(file)})
+    assert raised.value.id == "facts.invalid"
+
+
+def _cpu(package: int, core: int, flags: str = "fpu avx avx2") -> str:
+    return f"processor\t: 0\nphysical id\t: {package}\ncore id\t\t: {core}\nflags\t\t: {flags}\n\n"
+
+
+def test_cores_are_counted_once_however_many_threads_they_have(tmp_path: Path) -> None:
+    file = tmp_path / "cpuinfo"
+    file.write_text(_cpu(0, 0) + _cpu(0, 1) + _cpu(0, 0) + _cpu(0, 1) + _cpu(1, 0))
+    assert host_facts.cpu(file) == (frozenset({"fpu", "avx", "avx2"}), 3)
+
+
+def test_a_machine_that_hides_its_cores_has_one_per_processor(tmp_path: Path) -> None:
+    file = tmp_path / "cpuinfo"
+    file.write_text("processor : 0\nflags : fpu\n\nprocessor : 1\nflags : fpu\n")
+    assert host_facts.cpu(file) == (frozenset({"fpu"}), 2)
+
+
+def test_memory_is_in_bytes(tmp_path: Path) -> None:
+    file = tmp_path / "meminfo"
+    file.write_text("MemTotal:        2048 kB\nMemFree: 1 kB\nSwapTotal:       1024 kB\n")
+    assert host_facts.memory_sizes(file) == (2048 * 1024, 1024 * 1024)
+
+
+def test_the_release_is_read_without_its_quotes(tmp_path: Path) -> None:
+    file = tmp_path / "os-release"
+    file.write_text("ID=debian\nVERSION_ID=\"12\"\nPRETTY_NAME='Debian 12'\n")
+    assert host_facts.os_release(file) == {"ID": "debian", "VERSION_ID": "12", "PRETTY_NAME": "Debian 12"}
+
+
+def test_free_space_of_a_folder_that_is_not_there_yet_is_its_parent_s(tmp_path: Path) -> None:
+    assert host_facts.free_below(tmp_path / "a" / "b") > 0
+
+
+def test_a_listening_port_is_seen_with_its_holder() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = str(listener.getsockname()[1])
+        assert f"(pid {os.getpid()})" in network_facts.listening()[port]
+    assert port not in network_facts.listening()
+
+
+def test_own_addresses_are_read_and_loopback_left_out(tmp_path: Path) -> None:
+    (tmp_path / "fib_trie").write_text(
+        "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 0.0.0.0\n        /0 universe UNICAST\n"
+        "Local:\n        |-- 127.0.0.1\n           /32 host LOCAL\n        |-- 203.0.113.5\n           /32 host LOCAL\n"
+        "        |-- 203.0.113.255\n           /32 link BROADCAST\n"
+    )
+    (tmp_path / "if_inet6").write_text(
+        "00000000000000000000000000000001 01 80 10 80       lo\n"
+        "fe800000000000000000000000000001 02 40 20 80     eth0\n"
+        "20010db8000000000000000000000007 02 40 00 80     eth0\n"
+    )
+    assert network_facts.addresses(tmp_path) == ("2001:db8::7", "203.0.113.5")
+
+
+def test_addresses_behind_a_router_are_not_public() -> None:
+    mixed = ("10.0.0.1", "172.17.0.1", "192.168.1.1", "100.64.0.1", "fd00::1", "203.0.113.5", "2001:db8::7")
+    assert network_facts.public(mixed) == ("203.0.113.5", "2001:db8::7")
+
+
+@pytest.fixture
+def pip_files(tmp_path: Path) -> list[Path]:
+    weak, strong = tmp_path / "weak.conf", tmp_path / "strong.conf"
+    weak.write_text("[global]\nfind-links = /weak\nindex-url = https://index.example/simple\n")
+    strong.write_text("[install]\nfind-links =\n    /one\n    file:///two%20words\n")
+    return [weak, strong, tmp_path / "none.conf"]
+
+
+def test_pip_s_settings_come_from_its_files_and_the_environment_outranks_them(pip_files: list[Path]) -> None:
+    assert pip_settings.value("find-links", {}, pip_files).split() == ["/one", "file:///two%20words"]
+    assert pip_settings.value("index-url", {}, pip_files) == "https://index.example/simple"
+    assert pip_settings.value("find-links", {"PIP_FIND_LINKS": "/env"}, pip_files) == "/env"
+    assert pip_settings.value("cert", {}, pip_files) == ""
+
+
+def test_wheel_folders_are_the_local_ones(tmp_path: Path) -> None:
+    (tmp_path / "two words").mkdir()
+    links = f"{tmp_path.as_uri()}/two%20words https://wheels.example/ /no/such/folder"
+    assert pip_settings.wheel_folders(links) == [tmp_path / "two words"]
+
+
+def test_only_a_torch_wheel_that_fits_the_image_counts_and_cpu_builds_come_first(tmp_path: Path) -> None:
+    fitting = ["torch-2.13.0-cp311-cp311-manylinux_2_28_x86_64.whl", "torch-2.13.0+cpu-cp311-cp311-linux_x86_64.whl"]
+    others = ["torch-2.13.0+cpu-cp312-cp312-linux_x86_64.whl", "torch-2.12.0+cpu-cp311-cp311-linux_x86_64.whl"]
+    others += ["torch-2.13.0+cpu-cp311-cp311-win_amd64.whl", "torchvision-2.13.0-cp311-cp311-linux_x86_64.whl"]
+    for name in fitting + others:
+        (tmp_path / name).touch()
+    found = pip_settings.torch_wheels([tmp_path, tmp_path / "none"], "2.13.0")
+    assert [path.name for path in found] == fitting[::-1]
+
+
+def test_the_pinned_torch_is_known() -> None:
+    assert pip_settings.torch_version()[0].isdigit()
