@@ -35,6 +35,7 @@ def collect(settings: Settings, *, probe: bool = True) -> Host:
     release = os_release()
     daemon = docker_daemon.info()
     docker_root = str(daemon.get("DockerRootDir")) if daemon else _configured_docker_root()
+    own_ports, containers = _published(settings.project) if daemon else (frozenset(), {})
     flags, cores = cpu()
     memory, swap = memory_sizes()
     with ThreadPoolExecutor(max_workers=2) as pool:
@@ -56,8 +57,9 @@ def collect(settings: Settings, *, probe: bool = True) -> Host:
             docker_root=docker_root,
             disk_free_bytes=free_below(Path(docker_root)),
             models_free_bytes=free_below(paths.MODELS),
-            ports=network_facts.listening(),
-            own_ports=own_ports(settings.project) if daemon else frozenset(),
+            # A container is a better name for the holder than Docker's own forwarding process.
+            ports={port: containers.get(port, holder) for port, holder in network_facts.listening().items()},
+            own_ports=own_ports,
             docker_cli=shell.which("docker") is not None,
             # A daemon that answers without a dockerd here is somebody else's (a mounted socket, a remote DOCKER_HOST).
             docker_engine=shell.which("dockerd") is not None or daemon is not None,
@@ -122,12 +124,27 @@ def free_below(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def own_ports(project: str) -> frozenset[str]:
-    """Ports of the host that containers of our own project publish."""
-    label = f"label=com.docker.compose.project={project}"
-    status, out, _ = docker_daemon.ask("ps", "--filter", label, "--format", "{{.Ports}}", timeout=15)
-    published = (part.split("->")[0].rpartition(":")[2] for part in out.replace("\n", ",").split(",") if "->" in part)
-    return frozenset(published) if status == 0 else frozenset()
+def published(project: str, listed: str) -> tuple[frozenset[str], dict[str, str]]:
+    """(ports of the host that our own containers publish, {port: container} of all others').
+
+    `listed` is `docker ps` as project, name and ports, separated by tabs.
+    """
+    own: set[str] = set()
+    others: dict[str, str] = {}
+    for line in listed.splitlines():
+        owner, name, ports = [*line.split("\t"), "", ""][:3]
+        for port in (part.split("->")[0].rpartition(":")[2] for part in ports.split(", ") if "->" in part):
+            if owner == project:
+                own.add(port)
+            else:
+                others[port] = f"the container {name}"
+    return frozenset(own), others
+
+
+def _published(project: str) -> tuple[frozenset[str], dict[str, str]]:
+    columns = '{{.Label "com.docker.compose.project"}}\t{{.Names}}\t{{.Ports}}'
+    status, out, _ = docker_daemon.ask("ps", "--format", columns, timeout=15)
+    return published(project, out if status == 0 else "")
 
 
 def _configured_docker_root() -> str:

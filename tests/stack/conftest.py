@@ -35,6 +35,8 @@ class Appliance:
         self.up_output = ""
         self.up_seconds = 0.0
         self.session = requests.Session()
+        # Else a CA bundle named in the environment would win over the appliance's own authority.
+        self.session.trust_env = False
 
     def make(self, *words: str, timeout: float = UP_TIMEOUT_S, **environment: str) -> subprocess.CompletedProcess[str]:
         """Runs make as an operator without a terminal would; stdout and stderr together."""
@@ -86,8 +88,8 @@ class Appliance:
         try:
             answer = self.request("GET", "/readyz", timeout=15)
             return answer.status_code, dict(answer.json())
-        except (requests.RequestException, ValueError):
-            return 0, {}
+        except (requests.RequestException, ValueError) as error:
+            return 0, {"error": str(error)}
 
     def wait_healthy(self, timeout: float = RECOVERY_TIMEOUT_S) -> float:
         """Seconds until every container is healthy and /readyz says so; fails the test after ``timeout``."""

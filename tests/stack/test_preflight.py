@@ -14,21 +14,27 @@ from tests.stack.conftest import Appliance, docker
 pytestmark = pytest.mark.stack
 
 
-def _files(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if "__pycache__" not in path.parts}
+PROJECT = "chatbot-refused"
+
+
+def _traces(folder: Path) -> tuple[set[str], str, str]:
+    """What a start leaves behind: files in the checkout, containers, volumes."""
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if "__pycache__" not in path.parts}
+    ours = f"label=com.docker.compose.project={PROJECT}"
+    return files, docker("ps", "-aq", "--filter", ours), docker("volume", "ls", "-q", "--filter", ours)
 
 
 def _refused(fresh: Appliance, finding: str, **environment: str) -> str:
-    """Runs `make up`, which must end with this finding and leave files, containers and volumes as they were."""
-    before = _files(fresh.folder), docker("ps", "-aq"), docker("volume", "ls", "-q"), docker("images", "-q")
-    done = fresh.make("up", COMPOSE_PROJECT_NAME="chatbot-refused", timeout=120, **environment)
+    """Runs `make up`, which must end with this finding, its hint, and nothing changed."""
+    before = _traces(fresh.folder)
+    done = fresh.make("up", COMPOSE_PROJECT_NAME=PROJECT, timeout=120, **environment)
     assert done.returncode != 0, done.stdout
     line = next((line for line in done.stdout.splitlines() if finding in line), None)
     assert line, f"{finding} not in:\n{done.stdout}"
+    assert "->" in line, f"no hint: {line}"
     assert "Traceback" not in done.stdout
-    after = _files(fresh.folder), docker("ps", "-aq"), docker("volume", "ls", "-q"), docker("images", "-q")
-    assert after == before
-    return done.stdout
+    assert _traces(fresh.folder) == before
+    return line
 
 
 @pytest.mark.parametrize(

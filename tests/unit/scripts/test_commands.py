@@ -69,7 +69,6 @@ def test_a_defect_is_told_in_one_line_and_reported_in_full_in_a_file(capsys: pyt
         assert str(log.file()) in told
     finally:
         log.file().unlink()
-        log.begin("up")
 
 
 def test_two_commands_do_not_change_the_appliance_at_once() -> None:

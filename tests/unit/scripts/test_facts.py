@@ -126,3 +126,14 @@ def test_only_a_torch_wheel_that_fits_the_image_counts_and_cpu_builds_come_first
 
 def test_the_pinned_torch_is_known() -> None:
     assert pip_settings.torch_version()[0].isdigit()
+
+
+def test_published_ports_are_told_apart_by_project() -> None:
+    listed = (
+        "chatbot\tchatbot-caddy-1\t0.0.0.0:80->80/tcp, :::80->80/tcp, 0.0.0.0:443->443/tcp, 0.0.0.0:443->443/udp\n"
+        "chatbot\tchatbot-proxy-1\t8080/tcp\n"
+        "\tother-web\t127.0.0.1:8080->80/tcp\n"
+    )
+    own, others = host_facts.published("chatbot", listed)
+    assert own == {"80", "443"}
+    assert others == {"8080": "the container other-web"}
