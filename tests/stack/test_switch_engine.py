@@ -20,7 +20,7 @@ pytestmark = pytest.mark.stack
 @pytest.fixture(scope="module")
 def with_koboldcpp(appliance: Appliance, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Appliance, str]]:
     """The appliance on koboldcpp, and a conversation from before the move."""
-    source: Path = tmp_path_factory.mktemp("koboldcpp-source")
+    source: Path = tmp_path_factory.mktemp("koboldcpp") / "source"
     write(source, "1.115.1")
     conversation = appliance.chat("Said to the first engine.")["conversation_id"]
     moved = appliance.make("up", SOURCES="packages", KOBOLDCPP_SOURCE=str(source))

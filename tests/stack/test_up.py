@@ -53,7 +53,7 @@ def test_a_model_answers_over_tls_and_the_next_turn_sees_the_first(appliance: Ap
     assert second["usage"]["prompt_tokens"] > first["usage"]["prompt_tokens"]
     kept = appliance.messages(first["conversation_id"])
     assert [each["role"] for each in kept] == ["user", "assistant", "user", "assistant"]
-    assert kept[1]["content"] == first["answer"]
+    assert kept[1]["text"] == first["answer"]
 
 
 def test_words_arrive_one_by_one_through_caddy(appliance: Appliance) -> None:
