@@ -114,9 +114,10 @@ def running_proxy(native: NativeStack, folder: Path, **settings: str) -> Iterato
 
 
 def _bots(folder: Path) -> Path:
-    """The shipped bots, and `brief`, whose short answers keep the tests short."""
+    """The shipped bots; `brief` for tests that want any answer, `steady` for those that act in the middle."""
     bots = folder / "bots"
     shutil.copytree(ROOT / "compose" / "bots", bots, dirs_exist_ok=True)
+    (bots / "steady.yaml").write_text("name: Steady\nsystem: Tell stories.\nsampling: factual\nmax_tokens: 96\n")
     (bots / "brief.yaml").write_text("name: Brief\nsystem: Answer briefly.\nsampling: factual\nmax_tokens: 24\n")
     return bots
 

@@ -125,9 +125,9 @@ def test_a_graceful_stop_lets_answers_end(native: NativeStack, tmp_path: Path, s
 
         def ask() -> None:
             if streaming:
-                ended.extend(name for name, _ in events_of(client.stream(STORY)))
+                ended.extend(name for name, _ in events_of(client.stream(STORY, bot="steady")))
             else:
-                ended.append("done" if client.chat(STORY, bot="assistant").ok else "failed")
+                ended.append("done" if client.chat(STORY, bot="steady").ok else "failed")
 
         asking = threading.Thread(target=ask)
         asking.start()
