@@ -102,5 +102,5 @@ def _engine(settings: Settings) -> Koboldcpp | OpenAiEngine:
 def _check_default_bot(bots: Bots, default: str) -> None:
     try:
         bots.get(default)
-    except NotFound:
-        raise ConfigurationError(f"DEFAULT_BOT={default!r}: there is no such bot in BOTS_DIR") from None
+    except NotFound as error:
+        raise ConfigurationError(f"DEFAULT_BOT={default!r} cannot answer: {error}") from None

@@ -12,6 +12,8 @@ from chatproxy.app import create_app
 from chatproxy.errors import ConfigurationError
 from chatproxy.settings import Settings
 
+_WORKER_BOOT_ERROR = 3  # gunicorn.arbiter.Arbiter.WORKER_BOOT_ERROR
+
 
 def _start() -> Flask:
     try:
@@ -19,7 +21,10 @@ def _start() -> Flask:
         _log_to_stderr(settings.log_level)
         return create_app(settings)
     except ConfigurationError as error:
-        sys.exit(f"chatproxy cannot start: {error}")
+        print(f"chatproxy cannot start: {error}", file=sys.stderr, flush=True)
+        # gunicorn gives up on this code alone. Any other would make it start workers for ever, behind an open port that
+        # answers nobody.
+        sys.exit(_WORKER_BOOT_ERROR)
 
 
 def _log_to_stderr(level: str) -> None:

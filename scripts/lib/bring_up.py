@@ -33,14 +33,22 @@ from scripts.lib.settings import Settings
 from scripts.lib.sources import Choice
 
 _MODEL_STAMPS = paths.STAMPS / "models.json"
+_SOURCES_STAMP = paths.STAMPS / "sources"
 _CA_INSIDE = "/etc/ssl/host-ca.pem"
 
 
 def earlier_sources() -> str:
-    """What an earlier run that came as far as building images had chosen; "" when there was none."""
-    if not (paths.STAMPS / "images.json").is_file():
+    """Where the parts of the appliance that last came up here were taken from; "" when none ever did."""
+    try:
+        return _SOURCES_STAMP.read_text(encoding="utf-8").strip()
+    except OSError:
         return ""
-    return resolve.earlier().get("SOURCES_RESOLVED", "")
+
+
+def remember_sources(choice: Choice) -> None:
+    """Called once everything is well: `auto` stays with what works, and a failed attempt leaves no trace."""
+    _SOURCES_STAMP.parent.mkdir(parents=True, exist_ok=True)
+    _SOURCES_STAMP.write_text(choice.kind, encoding="utf-8")
 
 
 def begin() -> None:

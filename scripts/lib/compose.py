@@ -16,7 +16,7 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 @dataclass(frozen=True)
 class Container:
-    """One line of `docker compose ps`. health is "" where the image checks nothing."""
+    """One line of `docker compose ps`. health is "" before the first check."""
 
     id: str
     service: str
@@ -28,7 +28,8 @@ class Container:
 
     @property
     def well(self) -> bool:
-        return self.state == "running" and self.health in ("healthy", "")
+        # Every service has a health check: no word from it yet is no "healthy".
+        return self.state == "running" and self.health == "healthy"
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,10 @@ def current() -> Compose:
     """The appliance as the last `make up` left it. Failure when there was none."""
     values = resolve.earlier()
     if not values or not paths.ENV_FILE.is_file():
-        raise Failure("appliance.not_set_up", "nothing is set up in this folder yet", "run `make up`")
+        raise Failure(
+            "appliance.not_set_up",
+            "nothing is set up in this folder, or .appliance/resolved.env is gone",
+            "run `make up`",
+        )
     docker_daemon.ensure_running()
     return Compose(values.get("COMPOSE_PROJECT_NAME", "chatbot"), gpu=values.get("GPU") == "1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import shlex
 import socket
 import ssl
 import time
@@ -103,7 +104,7 @@ class Edge:
 
     def curl(self, key: str, body: str) -> str:
         """A command line that asks the first question; it works from this machine as it stands."""
-        trust = f" --cacert {CA_FILE}" if not self.public and CA_FILE.is_file() else ""
+        trust = f" --cacert {shlex.quote(str(CA_FILE))}" if not self.public and CA_FILE.is_file() else ""
         trust = trust or ("" if self.public else " -k")
         return (
             f"curl{trust} {self.url}/api/v1/chat \\\n"

@@ -29,7 +29,7 @@ def show(compose: Compose, edge: Edge, wanted: Settings, values: Mapping[str, st
         f"The chatbot is up after {log.elapsed()}.",
         "",
         f"  address   {edge.url}",
-        f"  engine    {values['ENGINE_RESOLVED']} with {values['MODEL_NAME']} (sources: {sources_kind})",
+        f"  engine    {_engine(values)} (sources: {sources_kind})",
     ]
     if key:
         lines += [f"  key       {key}", "            shown once and kept only as a hash: store it now"]
@@ -50,6 +50,12 @@ def show(compose: Compose, edge: Edge, wanted: Settings, values: Mapping[str, st
         ]
     for line in lines:
         log.result(line)
+
+
+def _engine(values: Mapping[str, str]) -> str:
+    if values["ENGINE_RESOLVED"] == "external":
+        return f"external, {values['ENGINE_URL_RESOLVED']}"
+    return f"{values['ENGINE_RESOLVED']} with {values['MODEL_NAME']}"
 
 
 def first_key(compose: Compose) -> str:

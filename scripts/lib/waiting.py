@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import time
+from collections import Counter
 
-from scripts.lib import log, shell
+from scripts.lib import log, observed, shell
 from scripts.lib.compose import Compose, Container
 from scripts.lib.failure import Failure
 
@@ -15,6 +16,9 @@ _POLL_S = 1.0
 _PATIENCE_S = 900.0
 _HEARTBEAT_S = 20.0
 _LOG_LINES = 15
+# Seen restarting this often, a service will not get well by itself.
+_RESTARTS = 4
+_READY_PATIENCE_S = 60.0
 
 
 def start(compose: Compose) -> int:
@@ -25,6 +29,9 @@ def start(compose: Compose) -> int:
     before = compose.containers()
     running = {container.id for container in before if container.state == "running"}
     expected = set(compose.config()["services"])
+    if "engine" not in expected:
+        # ENGINE=external: the one that ran here until now belongs to no profile any more, and Compose would leave it.
+        compose.ask("--profile", "engine", "rm", "--stop", "--force", "engine")
     with log.file().open("ab") as log_file:
         starting = subprocess.Popen(
             compose.command("up", "--detach", "--no-build", "--pull", "never", "--remove-orphans"),
@@ -44,6 +51,7 @@ def _watch(
 ) -> list[Container]:
     began = progressed = spoken = time.monotonic()
     well: dict[str, str] = {}
+    restarting: Counter[str] = Counter()
     while True:
         finished = starting.poll() is not None
         containers = [c for c in compose.containers() if c.service in expected]
@@ -57,7 +65,9 @@ def _watch(
         unwell = sorted(expected - {c.service for c in containers if c.well})
         if finished and not unwell and starting.returncode == 0:
             return containers
+        restarting.update(c.id for c in containers if c.state == "restarting")
         broken = [c.service for c in containers if finished and c.state in ("exited", "dead")]
+        broken += [c.service for c in containers if restarting[c.id] >= _RESTARTS]
         # While Compose is at work, an old container may be unhealthy because it is about to be replaced.
         broken += [c.service for c in containers if c.health == "unhealthy" and (finished or c.id not in before)]
         refused = finished and starting.returncode != 0
@@ -81,6 +91,28 @@ def _refusal() -> Failure:
     reason = next((line.strip() for line in reversed(lines) if line.strip()), "no reason given")
     hint = f"`make doctor` looks closer; the whole output is in {log.file()}"
     return Failure("docker.refused", f"Docker could not start the services: {reason}", hint)
+
+
+def until_ready(compose: Compose) -> None:
+    """Wait until the proxy itself says that it can answer. Failure `appliance.not_ready` names what is missing."""
+    deadline = time.monotonic() + _READY_PATIENCE_S
+    while True:
+        answer = observed.readyz_inside(compose) or {}
+        if answer.get("status") == "ready":
+            return
+        if time.monotonic() > deadline:
+            checks: dict[str, dict[str, str]] = answer.get("checks", {})
+            missing = [
+                f"{name} ({check.get('reason', 'no reason given')})"
+                for name, check in checks.items()
+                if not check["ok"]
+            ]
+            raise Failure(
+                "appliance.not_ready",
+                f"everything runs, but it cannot answer yet: {', '.join(missing) or 'the proxy says nothing'}",
+                "`make doctor` looks closer; with ENGINE=external see that ENGINE_URL answers from this machine",
+            )
+        time.sleep(_POLL_S)
 
 
 def _failure(compose: Compose, services: list[str], what: str) -> Failure:

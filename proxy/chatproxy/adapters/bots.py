@@ -37,7 +37,10 @@ class BotFiles:
     """Implements core.ports.Bots over a folder of YAML files."""
 
     def __init__(self, folder: Path, *, formats: Collection[str], presets: Collection[str]) -> None:
-        """Reads every file at once. Raises ConfigurationError naming the file and line that cannot be used."""
+        """Reads every file at once, so that a broken one is in the log before anybody asks for it.
+
+        One broken bot must not silence the others. Raises ConfigurationError where the folder itself is missing.
+        """
         self._folder, self._formats, self._presets = folder, formats, presets
         self._lock = threading.Lock()
         self._known: dict[str, tuple[int, Bot]] = {}
@@ -45,14 +48,18 @@ class BotFiles:
             raise ConfigurationError(f"BOTS_DIR: there is no folder {folder}")
         for path in sorted(folder.glob("*.yaml")):
             if not _ID.fullmatch(path.stem):
-                raise ConfigurationError(f"{path}: a bot's file name is lower-case letters, digits, '-' and '_'")
-            self._known[path.stem] = (path.stat().st_mtime_ns, self._read(path))
+                _log.error("%s: a bot's file name is lower-case letters, digits, '-' and '_'; it is not offered", path)
+                continue
+            try:
+                self._known[path.stem] = (path.stat().st_mtime_ns, self._read(path))
+            except ConfigurationError as error:
+                _log.error("%s; it is not offered", error)
 
     def get(self, bot_id: str) -> Bot:
         """See core.ports.Bots. A file broken by a change is reported in the log; the last good one stays in use."""
         path = self._folder / f"{bot_id}.yaml"
         if not _ID.fullmatch(bot_id) or not path.is_file():
-            raise NotFound(f"no bot {bot_id!r}")
+            raise NotFound(f"no bot {bot_id!r} in {self._folder}", public="There is no bot of that name.")
         changed = path.stat().st_mtime_ns
         with self._lock:
             known = self._known.get(bot_id)
@@ -63,7 +70,7 @@ class BotFiles:
             except ConfigurationError as error:
                 _log.error("%s; %s", error, "its last good version stays in use" if known else "it is not offered")
                 if not known:
-                    raise NotFound(f"bot {bot_id!r} is broken") from None
+                    raise NotFound(str(error), public="This bot's file is broken; the log says where.") from None
                 bot = known[1]
             self._known[bot_id] = (changed, bot)
             return bot

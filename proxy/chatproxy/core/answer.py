@@ -20,7 +20,7 @@ from chatproxy.core.sampling import PRESETS
 from chatproxy.core.slots import Ticket
 from chatproxy.core.types import Bot, Conversation, FinishReason, Generation, Message, Usage, new_id, now
 from chatproxy.core.window import Fitted, Window
-from chatproxy.errors import ChatProxyError, EngineFailure, InvalidRequest, NotFound
+from chatproxy.errors import ChatProxyError, EngineFailure, InvalidRequest
 
 _log = logging.getLogger(__name__)
 _TITLE_LENGTH = 80
@@ -143,11 +143,7 @@ class Answers:
             raise InvalidRequest(
                 f"bot: this conversation belongs to the bot {known.bot!r}; start a new one to change it"
             )
-        bot_id = known.bot if known else question.bot or self._default_bot
-        try:
-            return self._bots.get(bot_id)
-        except NotFound:
-            raise NotFound(f"no bot {bot_id!r}", public="There is no bot of that name.") from None
+        return self._bots.get(known.bot if known else question.bot or self._default_bot)
 
     def _format(self, bot: Bot) -> PromptFormat:
         return self._formats.get(self._default_format if bot.format == "auto" else bot.format)

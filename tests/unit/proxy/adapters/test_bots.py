@@ -49,11 +49,17 @@ def test_the_shipped_bots_are_good() -> None:
         ("name: !!python/object/apply:os.system [id]\n", 1, "could not determine a constructor"),
     ],
 )
-def test_a_broken_file_is_refused_with_line_and_reason(tmp_path: Path, text: str, line: int, reason: str) -> None:
+def test_a_broken_file_is_named_with_line_and_reason_and_the_others_answer(
+    tmp_path: Path, text: str, line: int, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
     write(tmp_path / "broken.yaml", text)
-    with pytest.raises(ConfigurationError) as caught:
-        load(tmp_path)
-    assert re.search(rf"broken\.yaml, line {line}: .*{re.escape(reason)}", str(caught.value)), str(caught.value)
+    write(tmp_path / "good.yaml", "name: Good\n")
+    bots = load(tmp_path)
+    told = rf"broken\.yaml, line {line}: .*{re.escape(reason)}"
+    assert re.search(told, caplog.text), caplog.text
+    assert bots.get("good").name == "Good"
+    with pytest.raises(NotFound, match=told):
+        bots.get("broken")
 
 
 def test_a_changed_file_counts_from_the_next_question_on(tmp_path: Path) -> None:
