@@ -8,9 +8,10 @@ from typing import Any
 from scripts.lib import log, observed
 from scripts.lib.compose import Compose
 from scripts.lib.edge import Edge
+from scripts.lib.failure import Failure
 from scripts.lib.findings import ERROR, WARNING, Finding
 from scripts.lib.observed import Running
-from scripts.lib.settings import Settings
+from scripts.lib.settings import Settings, valid
 
 _TLS_WAIT_S = 5.0
 _MANY_RESTARTS = 3
@@ -18,14 +19,22 @@ _NEARLY_FULL = 0.92
 
 
 def stack(appliance: Compose, wanted: Settings, values: Mapping[str, str]) -> Iterator[Finding]:
-    """Ask Docker, the proxy and the published port, and judge the answers."""
+    """Ask Docker, the proxy and the published port, and judge the answers. A question that fails is a finding too."""
+    try:
+        yield from _stack(appliance, wanted, values)
+    except Failure as failure:
+        yield Finding(failure.id, ERROR, failure.fact, failure.hint)
+
+
+def _stack(appliance: Compose, wanted: Settings, values: Mapping[str, str]) -> Iterator[Finding]:
     expected = set(appliance.config()["services"])
     running = observed.containers(appliance)
     yield from judge_containers(running, expected)
     proxy = next((one for one in running if one.service == "proxy"), None)
     if proxy is not None and proxy.state == "running":
         yield from judge_readyz(observed.readyz_inside(appliance))
-    if any(one.service == "caddy" and one.state == "running" for one in running):
+    caddy_runs = any(one.service == "caddy" and one.state == "running" for one in running)
+    if caddy_runs and valid(wanted, "DOMAIN", "HTTPS_PORT"):
         edge = Edge(wanted["DOMAIN"], wanted.number("HTTPS_PORT"))
         edge.save_ca(appliance)
         yield from judge_tls(edge, edge.wait_for_tls(_TLS_WAIT_S))

@@ -58,6 +58,8 @@ class Host:
     reachable: Mapping[str, bool] = field(default_factory=dict)
     # Files in models/ and their sizes.
     model_files: Mapping[str, int] = field(default_factory=dict)
+    # The first four bytes of each of them, as Latin-1 text; a file that could not be read is not in it.
+    model_heads: Mapping[str, str] = field(default_factory=dict)
     # Names of the bots in compose/bots.
     bots: frozenset[str] = frozenset({"assistant"})
     # Names of the prompt formats that the proxy knows.
@@ -69,6 +71,10 @@ class Host:
     # Images and secrets made by an earlier run.
     built: bool = False
     secrets: bool = False
+    # Other checkouts whose containers bear our project's name.
+    elsewhere: tuple[str, ...] = ()
+    # The project's database volume is there, and the password that it was made with is not.
+    locked_out: bool = False
 
 
 def with_overrides(host: Host, environ: Mapping[str, str] = os.environ) -> Host:

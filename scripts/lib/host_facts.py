@@ -8,7 +8,7 @@ import os
 import platform
 import shutil
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
@@ -25,9 +25,10 @@ from scripts.lib import (
     stage,
 )
 from scripts.lib.host import Host, with_overrides
-from scripts.lib.settings import Settings, is_public_name
+from scripts.lib.settings import Settings, is_public_name, valid
 
 _DNS_TIMEOUT_S = 5.0
+_DOCKER_TIMEOUT_S = 15.0
 
 
 def collect(settings: Settings, *, probe: bool = True) -> Host:
@@ -40,7 +41,7 @@ def collect(settings: Settings, *, probe: bool = True) -> Host:
     memory, swap = memory_sizes()
     with ThreadPoolExecutor(max_workers=2) as pool:
         reachable = pool.submit(sources.probe, settings) if probe else None
-        domain = pool.submit(_resolve, settings["DOMAIN"]) if probe else None
+        domain = pool.submit(_resolve, settings["DOMAIN"]) if probe and valid(settings, "DOMAIN") else None
         host = Host(
             os_id=release.get("ID", ""),
             os_version=release.get("VERSION_ID", ""),
@@ -70,12 +71,15 @@ def collect(settings: Settings, *, probe: bool = True) -> Host:
             gpu=bool(daemon and "nvidia" in (daemon.get("Runtimes") or {})) or shell.which("nvidia-ctk") is not None,
             addresses=network_facts.addresses(),
             model_files={p.name: p.stat().st_size for p in sorted(paths.MODELS.glob("[!.]*")) if p.is_file()},
+            model_heads=heads(paths.MODELS),
             bots=frozenset(p.stem for p in (paths.ROOT / "compose" / "bots").glob("*.yaml")),
             formats=frozenset(p.stem for p in (paths.ROOT / "proxy" / "chatproxy" / "formats").glob("[!_.]*.*")),
             koboldcpp_source=stage.kind_of(settings["KOBOLDCPP_SOURCE"]),
             torch_wheel=bool(pip_settings.torch_wheels()),
             built=(paths.STAMPS / "images.json").is_file(),
             secrets=secret_files.all_there(),
+            elsewhere=_elsewhere(settings.project) if daemon else (),
+            locked_out=daemon is not None and _locked_out(settings.project),
             reachable=reachable.result() if reachable else {},
             domain_addresses=domain.result() if domain else None,
         )
@@ -143,8 +147,57 @@ def published(project: str, listed: str) -> tuple[frozenset[str], dict[str, str]
 
 def _published(project: str) -> tuple[frozenset[str], dict[str, str]]:
     columns = '{{.Label "com.docker.compose.project"}}\t{{.Names}}\t{{.Ports}}'
-    status, out, _ = docker_daemon.ask("ps", "--format", columns, timeout=15)
+    status, out, _ = docker_daemon.ask("ps", "--format", columns, timeout=_DOCKER_TIMEOUT_S)
     return published(project, out if status == 0 else "")
+
+
+def other_folders(listed: Iterable[str], root: Path = paths.ROOT) -> tuple[str, ...]:
+    """Those of `listed` that are not this checkout. One that is gone does not count: a checkout may be moved."""
+    here = root.stat()
+    others = set()
+    for folder in filter(None, listed):
+        try:
+            there = Path(folder).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError:
+            others.add(folder)
+            continue
+        if (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino):
+            others.add(folder)
+    return tuple(sorted(others))
+
+
+def _elsewhere(project: str) -> tuple[str, ...]:
+    ours = f"label=com.docker.compose.project={project}"
+    column = '{{.Label "com.docker.compose.project.working_dir"}}'
+    status, out, _ = docker_daemon.ask("ps", "--all", "--filter", ours, "--format", column, timeout=_DOCKER_TIMEOUT_S)
+    return other_folders(out.splitlines()) if status == 0 else ()
+
+
+def _locked_out(project: str) -> bool:
+    try:
+        (paths.SECRETS / "mongo_root_password").stat()
+    except FileNotFoundError:
+        status, out, _ = docker_daemon.ask("volume", "ls", "--format", "{{.Name}}", timeout=_DOCKER_TIMEOUT_S)
+        return status == 0 and f"{project}_mongo_data" in out.splitlines()
+    except OSError:
+        # Closed to this user, so it is there.
+        pass
+    return False
+
+
+def heads(folder: Path) -> dict[str, str]:
+    """{file: its first four bytes}, which tell what a file of weights really is."""
+    found = {}
+    for path in sorted(folder.glob("[!.]*")):
+        try:
+            if path.is_file():
+                with path.open("rb") as file:
+                    found[path.name] = file.read(4).decode("latin-1")
+        except OSError:
+            continue
+    return found
 
 
 def _configured_docker_root() -> str:
@@ -163,7 +216,7 @@ def _resolve(name: str) -> tuple[str, ...] | None:
     try:
         asked = pool.submit(socket.getaddrinfo, name, None, type=socket.SOCK_STREAM)
         return tuple(sorted({str(entry[4][0]) for entry in asked.result(timeout=_DNS_TIMEOUT_S)}))
-    except (OSError, UnicodeError, FutureTimeout):
+    except (OSError, ValueError, FutureTimeout):
         return ()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

@@ -30,6 +30,7 @@ CHECKS: tuple[Callable[[Situation], Iterator[Finding]], ...] = (
     preflight_machine.disk,
     preflight_docker.engine,
     preflight_docker.plugins,
+    preflight_docker.project,
     preflight_docker.gpu,
     preflight_network.ports,
     preflight_network.domain,

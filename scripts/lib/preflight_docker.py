@@ -46,6 +46,22 @@ def plugins(s: Situation) -> Iterator[Finding]:
         yield Finding("buildx.missing", level, "Docker's buildx plugin is not installed", hint)
 
 
+def project(s: Situation) -> Iterator[Finding]:
+    """Two checkouts of one project name would replace each other's containers and share their data."""
+    host, name = s.host, s.settings.project
+    if host.elsewhere:
+        fact = f"the project {name} runs from {' and '.join(host.elsewhere)}"
+        hint = "set COMPOSE_PROJECT_NAME, HTTP_PORT and HTTPS_PORT in .env of this checkout, or run `make down` there"
+        yield Finding("project.elsewhere", ERROR, fact, f"{hint} first")
+    elif host.locked_out:
+        fact = f"the volume {name}_mongo_data holds data made with other secrets than this checkout would make"
+        hint = (
+            "put .appliance/secrets of the checkout that made it here, or choose another COMPOSE_PROJECT_NAME in .env, "
+            f"or `docker volume rm {name}_mongo_data` if nobody needs the data"
+        )
+        yield Finding("project.secrets_missing", ERROR, fact, hint)
+
+
 def gpu(s: Situation) -> Iterator[Finding]:
     if not s.gpu:
         return

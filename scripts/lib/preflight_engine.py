@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from scripts.lib.findings import ERROR, WARNING, Finding
+from scripts.lib.models import Model
 from scripts.lib.situation import Situation
+
+_GGUF = "GGUF"
+# GGML, GGMF and GGJT: 32-bit numbers in little endian, so they read backwards. koboldcpp still takes these.
+_BEFORE_GGUF = ("lmgg", "fmgg", "tjgg")
 
 
 def engine(s: Situation) -> Iterator[Finding]:
@@ -41,8 +46,26 @@ def bot_and_model(s: Situation) -> Iterator[Finding]:
     if s.engine == "llamacpp" and not s.model.file.lower().endswith(".gguf"):
         fact = f"llama.cpp's server reads GGUF files only, and the model is {s.model.file}"
         yield Finding("model.not_gguf", ERROR, fact, "choose a GGUF model, or ENGINE=koboldcpp with KOBOLDCPP_SOURCE")
+    elif s.engine != "external":
+        yield from _head(s, s.model)
     if s.model.context and wanted.number("CONTEXT_SIZE") > s.model.context:
         fact = (
             f"CONTEXT_SIZE={wanted['CONTEXT_SIZE']} is beyond the {s.model.context} that {s.model.name} was trained on"
         )
         yield Finding("model.context_too_long", WARNING, fact, "answers get worse there; lower CONTEXT_SIZE")
+
+
+def _head(s: Situation, model: Model) -> Iterator[Finding]:
+    """A web page that was saved under the model's name is found here, not when the engine has been built."""
+    head = s.host.model_heads.get(model.file)
+    takes = (_GGUF, *_BEFORE_GGUF) if s.engine == "koboldcpp" else (_GGUF,)
+    if head is None or head in takes:
+        return
+    begins = f"it begins with {head.encode('latin-1')!r}" if head else "it is empty"
+    kinds = "neither GGUF nor GGML" if s.engine == "koboldcpp" else "not GGUF"
+    fact = f"models/{model.file} is {kinds}, whatever its name says: {begins}"
+    if model.source is not None:
+        yield Finding("model.not_gguf", WARNING, fact, "`make up` fetches it again")
+    else:
+        hint = "it is another file than was meant, or a failed download: download it again"
+        yield Finding("model.not_gguf", ERROR, fact, hint)

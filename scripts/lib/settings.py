@@ -141,6 +141,8 @@ SETTINGS: dict[str, Setting] = {
 }
 # Read by Compose itself, so welcome in `.env` without being ours.
 _COMPOSE_OWN = ("COMPOSE_", "DOCKER_", "BUILDKIT_", "BUILDX_")
+# What `make` targets take without its being a setting.
+_ARGUMENTS = ("ACCEPT", "ARGS", "DAYS", "GPU", "LINES", "NAME", "ONLY", "PORT", "REVOKE", "SCOPES", "SERVICE")
 
 
 def is_address(host: str) -> bool:
@@ -166,6 +168,8 @@ class Settings:
     raw: Mapping[str, str]
     # Compose's project name: what containers, networks and volumes are called after.
     project: str = "chatbot"
+    # Every NAME of the NAME=value that `make` was called with.
+    typed: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> str:
         return self.values[name]
@@ -185,7 +189,18 @@ def load(env_file: Path = paths.ENV_FILE, environ: Mapping[str, str] = os.enviro
     defaults = {name: setting.default for name, setting in SETTINGS.items()}
     known = {name: value for name, value in raw.items() if name in SETTINGS}
     project = environ.get("COMPOSE_PROJECT_NAME") or raw.get("COMPOSE_PROJECT_NAME") or "chatbot"
-    return Settings({**defaults, **known, **overrides}, overrides, raw, project)
+    return Settings({**defaults, **known, **overrides}, overrides, raw, project, typed(environ.get("MAKEFLAGS", "")))
+
+
+def typed(makeflags: str) -> tuple[str, ...]:
+    """The names in `-j2 -- DOMAIN=a.org NAME=two\\ words`: make puts what it was given behind the dashes."""
+    words = re.split(r"(?<!\\)\s", f" {makeflags}".partition(" -- ")[2])
+    return tuple(match[1] for word in words if (match := re.match(r"([A-Za-z_]\w*)[:+?!]*=", word)))
+
+
+def valid(settings: Settings, *names: str) -> bool:
+    """True when each of these settings can be used as it is."""
+    return all(SETTINGS[name].check(settings[name]) is None for name in names)
 
 
 def read(env_file: Path) -> str:
@@ -209,6 +224,12 @@ def problems(settings: Settings, text: str = "") -> Iterator[Finding]:
             near = difflib.get_close_matches(name.upper(), SETTINGS, n=1)
             hint = f"did you mean {near[0]}?" if near else "remove it from .env, or look into .env.example for its name"
             yield Finding("setting.unknown", WARNING, f"{name} in .env is no setting of this program", hint)
+    # make has variables of its own, so here only what resembles a setting is taken for one.
+    for name in settings.typed:
+        near = difflib.get_close_matches(name.upper(), SETTINGS, n=1)
+        if near and name not in SETTINGS and name not in _ARGUMENTS and not name.startswith(_COMPOSE_OWN):
+            fact = f"{name} on the command line is no setting of this program"
+            yield Finding("setting.unknown", WARNING, fact, f"did you mean {near[0]}?")
     for number, line in dotenv.stray_lines(text):
         yield Finding(
             "setting.unreadable", WARNING, f".env line {number} is not NAME=value: {line.strip()[:40]}", "correct it"

@@ -105,3 +105,21 @@ def test_compose_output_is_read_as_lines_and_as_an_array() -> None:
 @pytest.mark.parametrize(("text", "count"), [("0B", 0), ("100KiB", 102400), ("1.5GiB", 3 * 2**29), ("--", 0)])
 def test_docker_s_sizes_are_bytes(text: str, count: int) -> None:
     assert observed.bytes_of(text) == count
+
+
+def test_what_needs_valid_settings_is_not_asked_without_them(
+    monkeypatch: pytest.MonkeyPatch, wanted: Callable[..., Settings]
+) -> None:
+    stack = compose.Compose("chatbot")
+    monkeypatch.setattr(compose.Compose, "config", lambda _: {"services": {"caddy": {}}})
+    monkeypatch.setattr(observed, "containers", lambda _: [replace(WELL, service="caddy")])
+    monkeypatch.setattr(Edge, "save_ca", lambda *_: pytest.fail("asked"))
+    for spoilt in ({"DOMAIN": "bad name"}, {"HTTPS_PORT": "many"}):
+        assert _ids(examine.stack(stack, wanted(**spoilt), {})) == []
+
+
+def test_a_configuration_that_compose_refuses_is_a_finding(
+    monkeypatch: pytest.MonkeyPatch, wanted: Callable[..., Settings]
+) -> None:
+    monkeypatch.setattr(compose.Compose, "ask", lambda *_, **__: (1, "", "invalid size: potato"))
+    assert _ids(examine.stack(compose.Compose("chatbot"), wanted(), {})) == ["compose.invalid"]

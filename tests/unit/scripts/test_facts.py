@@ -128,6 +128,38 @@ def test_the_pinned_torch_is_known() -> None:
     assert pip_settings.torch_version()[0].isdigit()
 
 
+def test_only_another_checkout_that_still_exists_is_elsewhere(tmp_path: Path) -> None:
+    here, other, link = tmp_path / "here", tmp_path / "other", tmp_path / "link"
+    here.mkdir()
+    other.mkdir()
+    link.symlink_to(here)
+    listed = [str(here), str(other), str(link), str(other), str(tmp_path / "moved"), ""]
+    assert host_facts.other_folders(listed, here) == (str(other),)
+
+
+def test_without_docker_s_answer_no_other_checkout_is_seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    answers = {"ps": f"{tmp_path}\n", "volume": "chatbot_mongo_data\nother\n"}
+    monkeypatch.setattr(host_facts.paths, "SECRETS", tmp_path)
+    for status, elsewhere, locked_out in ((0, (str(tmp_path),), True), (124, (), False)):
+        monkeypatch.setattr(
+            host_facts.docker_daemon, "ask", lambda what, *_, timeout, status=status: (status, answers[what], "")
+        )
+        assert host_facts._elsewhere("chatbot") == elsewhere
+        assert host_facts._locked_out("chatbot") is locked_out
+        assert host_facts._locked_out("chatbot-test") is False
+    (tmp_path / "mongo_root_password").touch()
+    monkeypatch.setattr(host_facts.docker_daemon, "ask", lambda *_, timeout: (0, "chatbot_mongo_data", ""))
+    assert host_facts._locked_out("chatbot") is False
+
+
+def test_the_first_bytes_of_weights_are_read(tmp_path: Path) -> None:
+    (tmp_path / "a.gguf").write_bytes(b"GGUF\x03\0")
+    (tmp_path / "b.bin").write_bytes(b"\xff\xd8")
+    (tmp_path / "empty.gguf").touch()
+    (tmp_path / ".c.gguf.part").write_bytes(b"GGUF")
+    assert host_facts.heads(tmp_path) == {"a.gguf": "GGUF", "b.bin": "\xff\xd8", "empty.gguf": ""}
+
+
 def test_published_ports_are_told_apart_by_project() -> None:
     listed = (
         "chatbot\tchatbot-caddy-1\t0.0.0.0:80->80/tcp, :::80->80/tcp, 0.0.0.0:443->443/tcp, 0.0.0.0:443->443/udp\n"

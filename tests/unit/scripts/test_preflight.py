@@ -20,6 +20,7 @@ OLD = {"docker_cli": False, "docker_engine": False, "docker_answers": False, "en
 BARE = {**OLD, "compose_version": (), "buildx_version": ()}
 FOREIGN = {"os_id": "fedora", "os_version": "42", "os_name": "Fedora Linux 42"}
 DROPPED = {"model_files": {"my.gguf": GB, "old.bin": GB, "notes.txt": GB}}
+MINE = {"MODEL": "my.gguf", "PROMPT_FORMAT": "chatml"}
 NOTHING_ANSWERS = {"reachable": dict.fromkeys(ALL_HOMES, False)}
 
 
@@ -87,6 +88,12 @@ def test_a_fit_machine_has_no_findings(verdict: Callable[..., Verdict]) -> None:
         ("model.format_unknown", ERROR, DROPPED, {"MODEL": "my.gguf"}),
         ("model.not_weights", WARNING, DROPPED, {"MODEL": "notes.txt", "PROMPT_FORMAT": "chatml"}),
         ("model.not_gguf", ERROR, DROPPED, {"MODEL": "old.bin", "PROMPT_FORMAT": "metharme", "SOURCES": "packages"}),
+        ("model.not_gguf", ERROR, {**DROPPED, "model_heads": {"my.gguf": "<!DO"}}, MINE),
+        ("model.not_gguf", ERROR, {**DROPPED, "model_heads": {"my.gguf": ""}}, MINE),
+        ("model.not_gguf", ERROR, {**DROPPED, "model_heads": {"my.gguf": "tjgg"}}, {**MINE, "ENGINE": "llamacpp"}),
+        ("model.not_gguf", WARNING, {"model_heads": {"SmolLM2-135M-Instruct.Q4_1.gguf": "\0\0"}}, {}),
+        ("project.elsewhere", ERROR, {"elsewhere": ("/srv/chat",), "locked_out": True}, {}),
+        ("project.secrets_missing", ERROR, {"locked_out": True}, {}),
         ("model.context_too_long", WARNING, {}, {"CONTEXT_SIZE": "16384"}),
         ("python.no_toml", INFO, {"toml": False}, {}),
         ("setting.invalid", ERROR, {}, {"ENGINE": "kobold"}),
@@ -118,6 +125,24 @@ def test_a_gpu_that_fits_is_fine(judge: Judge) -> None:
 def test_ports_that_our_own_caddy_holds_are_not_taken(judge: Judge) -> None:
     held = {"80": "docker-proxy (pid 1)", "443": "docker-proxy (pid 2)"}
     assert judge({"ports": held, "own_ports": frozenset(held)}) == {}
+
+
+@pytest.mark.parametrize(
+    ("head", "settings"),
+    [
+        ("GGUF", {}),
+        ("GGUF", {"ENGINE": "llamacpp"}),
+        ("tjgg", {}),
+        ("<!DO", {"ENGINE": "external", "ENGINE_URL": "http://10.0.0.5:8000"}),
+    ],
+)
+def test_weights_that_the_engine_reads_are_fine(judge: Judge, head: str, settings: dict[str, str]) -> None:
+    assert judge({**DROPPED, "model_heads": {"my.gguf": head}}, **MINE, **settings) == {}
+
+
+def test_the_other_checkout_and_the_first_bytes_are_named(judge: Judge) -> None:
+    assert "/srv/chat" in judge({"elsewhere": ("/srv/chat",)})["project.elsewhere"].fact
+    assert "b'<!DO'" in judge({**DROPPED, "model_heads": {"my.gguf": "<!DO"}}, **MINE)["model.not_gguf"].fact
 
 
 def test_the_holder_of_a_port_is_named(judge: Judge) -> None:

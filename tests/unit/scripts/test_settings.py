@@ -108,3 +108,23 @@ def test_the_example_file_has_no_findings_and_every_setting() -> None:
     found = settings.load(example, environ={})
     assert list(settings.problems(found, settings.read(example))) == []
     assert set(found.raw) == set(SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("makeflags", "names"),
+    [
+        ("w -j2 --jobserver-auth=3,4 -- MODEL=a\\ DOMIAN=b DOMAIN=a.org", ("MODEL", "DOMAIN")),
+        (" -- domian:=x", ("domian",)),
+        ("-- GPU=1", ("GPU",)),
+        ("k", ()),
+        ("", ()),
+    ],
+)
+def test_names_on_make_s_command_line_are_read(makeflags: str, names: tuple[str, ...]) -> None:
+    assert settings.typed(makeflags) == names
+
+
+def test_a_misspelt_setting_on_the_command_line_is_told(tmp_path: Path) -> None:
+    flags = " -- DOMIAN=a.org GPU=1 CFLAGS=-O2 PORT=8080 SOURCES=packages"
+    found = list(settings.problems(settings.load(tmp_path / ".env", environ={"MAKEFLAGS": flags})))
+    assert [(finding.id, finding.hint) for finding in found] == [("setting.unknown", "did you mean DOMAIN?")]
