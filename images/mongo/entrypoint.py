@@ -8,6 +8,7 @@ reach it as PID 1.
 """
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -119,7 +120,14 @@ def ensure_users() -> None:
         process.wait()
 
 
+def _stop(_signal: int, _frame: object) -> None:
+    raise SystemExit(0)
+
+
 def main() -> None:
+    # PID 1 has no default action for these, and elsewhere it would leave the private mongod behind.
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, _stop)
     try:
         ensure_users()
     except Refused as why:

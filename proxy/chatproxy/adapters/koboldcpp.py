@@ -11,7 +11,6 @@ import dataclasses
 import logging
 import re
 import secrets
-import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
@@ -19,6 +18,7 @@ from typing import Any
 
 from chatproxy.adapters.calls import CallFailed, Service
 from chatproxy.adapters.engine_stream import decode, events
+from chatproxy.adapters.remembered import Remembered
 from chatproxy.adapters.sse import SurrogateJoiner
 from chatproxy.core.types import EngineEvent, Finish, Generation, Idle, Text
 from chatproxy.errors import EngineFailure, EngineTimeout, Unhealthy
@@ -48,12 +48,10 @@ class Koboldcpp:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`first_token_s` and `idle_s`: seconds of silence before and after the first token that are endured."""
-        self._clock = clock
         self._service = Service(url, token=api_key)
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._first_token_s, self._idle_s = first_token_s, idle_s
-        self._facts_lock = threading.Lock()
-        self._facts: tuple[float, int, tuple[int, int]] | None = None
+        self._facts = Remembered(self._read_facts, lasts_s=_FACTS_LAST_S, clock=clock)
 
     def generate(self, generation: Generation) -> Generator[EngineEvent]:
         """See core.ports.Engine."""
@@ -92,7 +90,7 @@ class Koboldcpp:
 
     def context_size(self) -> int | None:
         """See core.ports.Engine."""
-        return self._read_facts()[1]
+        return self._facts.get()[0]
 
     def check(self) -> None:
         """See core.ports.HealthCheck."""
@@ -108,22 +106,19 @@ class Koboldcpp:
     def _abort(self, genkey: str, begun: bool) -> None:
         """Stop a generation that nobody waits for. The closed connection stops it too, but only once it generates."""
         try:
-            if not begun and self._read_facts()[2] < _SAFE_ABORT:
+            if not begun and self._facts.get()[1] < _SAFE_ABORT:
                 return
             self._post("/api/extra/abort", {"genkey": genkey})
         except EngineFailure as error:
             _log.info("abort failed: %s", error)
 
-    def _read_facts(self) -> tuple[float, int, tuple[int, int]]:
-        """(when read, context size in tokens, version)."""
-        with self._facts_lock:
-            if self._facts is None or self._clock() - self._facts[0] > _FACTS_LAST_S:
-                context = self._get("/api/extra/true_max_context_length").get("value")
-                version = re.match(r"(\d+)\.(\d+)", str(self._get("/api/extra/version").get("version")))
-                if not isinstance(context, int) or context <= 0 or not version:
-                    raise EngineFailure("koboldcpp does not tell its context size or version")
-                self._facts = (self._clock(), context, (int(version[1]), int(version[2])))
-            return self._facts
+    def _read_facts(self) -> tuple[int, tuple[int, int]]:
+        """(context size in tokens, version)."""
+        context = self._get("/api/extra/true_max_context_length").get("value")
+        version = re.match(r"(\d+)\.(\d+)", str(self._get("/api/extra/version").get("version")))
+        if not isinstance(context, int) or context <= 0 or not version:
+            raise EngineFailure("koboldcpp does not tell its context size or version")
+        return context, (int(version[1]), int(version[2]))
 
     def _get(self, path: str) -> dict[str, Any]:
         try:

@@ -7,7 +7,6 @@ memory only).
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +16,7 @@ from pymongo.collection import Collection
 from pymongo.database import Database as MongoDatabase
 from pymongo.errors import ConnectionFailure, DuplicateKeyError, OperationFailure, PyMongoError
 
+from chatproxy.adapters.remembered import Remembered
 from chatproxy.errors import StorageUnavailable, Unhealthy
 
 Document = dict[str, Any]
@@ -60,14 +60,13 @@ class Database:
             **credentials,
         )
         self._database = client[database]
-        self._lock = threading.Lock()
-        self._migrated = threading.Event()
+        self._schema = Remembered(self._migrate)
 
     @contextmanager
     def collection(self, name: str) -> Iterator[Collection[Document]]:
         """A collection for one operation; MongoDB's errors come out as StorageUnavailable."""
         try:
-            self._migrate()
+            self._schema.get()
             yield self._database[name]
         except PyMongoError as error:
             raise StorageUnavailable(f"MongoDB: {_short(error)}") from error
@@ -77,7 +76,7 @@ class Database:
         try:
             with pymongo.timeout(_CHECK_MS / 1000):
                 self._database.command("ping")
-                self._migrate()
+                self._schema.get()
         except OperationFailure as error:
             raise Unhealthy("authentication failed" if error.code == 18 else f"error {error.code}") from None
         except PyMongoError:
@@ -85,26 +84,21 @@ class Database:
         except StorageUnavailable as error:
             raise Unhealthy(str(error)) from None
 
-    def _migrate(self) -> None:
-        """Bring the schema up to date, once. Refuses a newer one: this program does not know what it would break."""
-        if self._migrated.is_set():
-            return
-        with self._lock:
-            if self._migrated.is_set():
-                return
-            versions = self._database["schema"]
-            stored = versions.find_one({"_id": "version"})
-            version = int(stored["number"]) if stored else 0
-            if version > len(MIGRATIONS):
-                raise StorageUnavailable(
-                    f"the database has schema version {version}, this program knows {len(MIGRATIONS)}: "
-                    "run the newer program, or restore a backup of this one's data",
-                    retry_after=None,
-                )
-            for number, migration in enumerate(MIGRATIONS[version:], start=version + 1):
-                migration(self._database)
-                versions.update_one({"_id": "version"}, {"$max": {"number": number}}, upsert=True)
-            self._migrated.set()
+    def _migrate(self) -> int:
+        """Bring the schema up to date; returns its version. Refuses a newer one: who knows what we would break."""
+        versions = self._database["schema"]
+        stored = versions.find_one({"_id": "version"})
+        version = int(stored["number"]) if stored else 0
+        if version > len(MIGRATIONS):
+            raise StorageUnavailable(
+                f"the database has schema version {version}, this program knows {len(MIGRATIONS)}: "
+                "run the newer program, or restore a backup of this one's data",
+                retry_after=None,
+            )
+        for number, migration in enumerate(MIGRATIONS[version:], start=version + 1):
+            migration(self._database)
+            versions.update_one({"_id": "version"}, {"$max": {"number": number}}, upsert=True)
+        return len(MIGRATIONS)
 
 
 def insert_once(collection: Collection[Document], document: Document) -> None:

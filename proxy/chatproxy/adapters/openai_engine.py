@@ -6,8 +6,6 @@ says that it is one. Others get what OpenAI's API knows, and their tokens are es
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from typing import Any
 
 from chatproxy.adapters.calls import CallFailed, Service
 from chatproxy.adapters.engine_stream import EngineRefused, decode, events
+from chatproxy.adapters.remembered import Remembered
 from chatproxy.adapters.sse import SurrogateJoiner
 from chatproxy.core.types import EngineEvent, Finish, Generation, Idle, Sampling, Text
 from chatproxy.errors import ContextTooLong, EngineFailure, Unhealthy
@@ -46,7 +45,6 @@ _OPENAI_STOPS = 4
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    read_at: float
     llama_cpp: bool
     context_size: int | None
 
@@ -64,13 +62,12 @@ class OpenAiEngine:
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._model = model
         self._first_token_s, self._idle_s = first_token_s, idle_s
-        self._facts_lock = threading.Lock()
-        self._facts: _Facts | None = None
+        self._facts = Remembered(self._read_facts, lasts_s=_FACTS_LAST_S)
 
     def generate(self, generation: Generation) -> Generator[EngineEvent]:
         """See core.ports.Engine. Closing the connection stops this kind of engine."""
         url = f"{self._service.base_url}/v1/completions"
-        payload = self._payload(generation, llama_cpp=self._read_facts().llama_cpp)
+        payload = self._payload(generation, llama_cpp=self._facts.get().llama_cpp)
         joiner = SurrogateJoiner()
         reason: str | None = None
         usage: dict[str, Any] = {}
@@ -106,7 +103,7 @@ class OpenAiEngine:
 
     def count_tokens(self, text: str) -> int:
         """See core.ports.Engine. Without a tokenizer: a careful estimate of one token for every two bytes."""
-        if not self._read_facts().llama_cpp:
+        if not self._facts.get().llama_cpp:
             return -(-len(text.encode()) // _BYTES_PER_TOKEN)
         try:
             answer = self._service.post(
@@ -121,7 +118,7 @@ class OpenAiEngine:
 
     def context_size(self) -> int | None:
         """See core.ports.Engine."""
-        return self._read_facts().context_size
+        return self._facts.get().context_size
 
     def check(self) -> None:
         """See core.ports.HealthCheck."""
@@ -133,14 +130,10 @@ class OpenAiEngine:
             raise Unhealthy("it does not talk like an OpenAI server")
 
     def _read_facts(self) -> _Facts:
-        with self._facts_lock:
-            if self._facts is None or time.monotonic() - self._facts.read_at > _FACTS_LAST_S:
-                try:
-                    models = self._service.get("/v1/models", timeout_s=_CALL_TIMEOUT_S)
-                except CallFailed as error:
-                    raise EngineFailure(f"/v1/models: {error}") from None
-                self._facts = _facts(models)
-            return self._facts
+        try:
+            return _facts(self._service.get("/v1/models", timeout_s=_CALL_TIMEOUT_S))
+        except CallFailed as error:
+            raise EngineFailure(f"/v1/models: {error}") from None
 
     def _payload(self, generation: Generation, *, llama_cpp: bool) -> dict[str, Any]:
         names = _LLAMA_CPP if llama_cpp else _OPENAI
@@ -167,7 +160,7 @@ def _facts(models: Any) -> _Facts:
     first = data[0] if isinstance(data, list) and data and isinstance(data[0], dict) else {}
     meta = first.get("meta") if isinstance(first.get("meta"), dict) else {}
     llama_cpp = first.get("owned_by") == "llamacpp"
-    return _Facts(time.monotonic(), llama_cpp, _whole(meta, "n_ctx") if llama_cpp else None)
+    return _Facts(llama_cpp, _whole(meta, "n_ctx") if llama_cpp else None)
 
 
 def _read(event: dict[str, Any], reason: str | None) -> tuple[str, str | None]:

@@ -15,6 +15,23 @@ from collections.abc import Iterable
 _LINE_END = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
 
 
+# Control tokens of the model families in use, whatever format a bot picks: the loaded model knows its own. From the
+# vocabularies of SmolLM2, Llama 1 to 3, Zephyr, Gemma, Phi-3, Command R, DeepSeek and Qwen.
+KNOWN_CONTROL = frozenset(
+    (  # noqa: SIM905 - quoted one by one they would be hard to read
+        "<s> </s> <unk> <pad> <bos> <eos> <|endoftext|> <|startoftext|> "
+        "<repo_name> <reponame> <file_sep> <filename> <gh_stars> <issue_start> <issue_comment> <issue_closed> "
+        "<jupyter_start> <jupyter_text> <jupyter_code> <jupyter_output> <jupyter_script> <empty_output> "
+        "<|begin_of_text|> <|end_of_text|> <|start_header_id|> <|end_header_id|> <|eot_id|> <|eom_id|> <|python_tag|> "
+        "<|system|> <|user|> <|assistant|> <|model|> <|end|> <|im_start|> <|im_end|> "
+        "<start_of_turn> <end_of_turn> <start_of_image> <end_of_image> "
+        "<|START_OF_TURN_TOKEN|> <|END_OF_TURN_TOKEN|> <|SYSTEM_TOKEN|> <|USER_TOKEN|> <|CHATBOT_TOKEN|> "
+        "<BOS_TOKEN> <EOS_TOKEN> <|object_ref_start|> <|box_start|> <|vision_start|> <|vision_end|> "
+        "<tool_call> </tool_call> <｜User｜> <｜Assistant｜> <｜begin▁of▁sentence｜> <｜end▁of▁sentence｜>"
+    ).split()
+)
+
+
 class Neutraliser:
     """Breaks `control` strings anywhere and `line_markers` at the start of a line (in any letter case)."""
 

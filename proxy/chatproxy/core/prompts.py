@@ -22,7 +22,7 @@ from typing import Any
 import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from chatproxy.core.neutral import Neutraliser
+from chatproxy.core.neutral import KNOWN_CONTROL, Neutraliser
 from chatproxy.core.types import Turn
 from chatproxy.errors import ConfigurationError
 
@@ -73,7 +73,7 @@ class Formats:
         if not files:
             raise ConfigurationError(f"no prompt formats (*.toml) in {folder}")
         # A model knows its own control tokens whatever format a bot picks, so every format guards against all of them.
-        control = frozenset(string for fields in files.values() for string in fields["control"])
+        control = KNOWN_CONTROL.union(string for fields in files.values() for string in fields["control"])
         try:
             self._formats = {name: PromptFormat(name, fields, control) for name, fields in files.items()}
         except jinja2.TemplateError as error:

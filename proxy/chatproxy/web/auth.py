@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -73,6 +72,6 @@ def _key_of(request: Request) -> str:
     if scheme.lower() == "basic":
         try:
             return base64.b64decode(value, validate=True).decode().partition(":")[2]
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # bad base64, bytes that are no ASCII, bytes that are no UTF-8
             raise Unauthorized("Basic credentials cannot be decoded") from None
     raise Unauthorized("no credentials")

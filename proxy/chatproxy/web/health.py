@@ -51,6 +51,7 @@ class _Readiness:
     def __init__(self, checks: Sequence[HealthCheck]) -> None:
         self._checks = checks
         self._pool = ThreadPoolExecutor(max_workers=max(1, len(checks)), thread_name_prefix="readyz")
+        self._running: dict[str, Future[str | None]] = {}
         self._lock = threading.Lock()
         self._known: tuple[float, dict[str, dict[str, Any]]] | None = None
 
@@ -58,9 +59,12 @@ class _Readiness:
         """{"mongo": {"ok": false, "reason": "cannot be reached"}, ...}"""
         with self._lock:
             if self._known is None or time.monotonic() - self._known[0] > _REMEMBER_S:
-                running = {check.name: self._pool.submit(_check, check) for check in self._checks}
+                for check in self._checks:
+                    # One that hangs keeps its own thread and no second one: it must not make the others look ill.
+                    if check.name not in self._running or self._running[check.name].done():
+                        self._running[check.name] = self._pool.submit(_check, check)
                 deadline = time.monotonic() + _CHECKS_TIMEOUT_S
-                results = {name: _result(future, deadline) for name, future in running.items()}
+                results = {name: _result(future, deadline) for name, future in self._running.items()}
                 self._known = (time.monotonic(), results)
             return self._known[1]
 

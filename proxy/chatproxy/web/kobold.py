@@ -16,7 +16,7 @@ What happens to each field of a request:
     rep_pen             0.1 to 10                       yes          yes                  ignored
     rep_pen_range       0 to 1048576 tokens             yes          yes                  ignored
     sampler_seed        -1 to 4294967295                yes          yes                  yes
-    grammar             GBNF text                       yes          yes                  ignored
+    grammar             GBNF, up to 8,000 characters    yes          yes                  ignored
     ban_eos_token       true, false                     yes          yes                  ignored
     top_a               0 to 1                          yes          ignored              ignored
     tfs                 0 to 1                          yes          ignored              ignored
@@ -50,6 +50,8 @@ PATHS = frozenset({"/api/v1/generate", "/api/latest/generate"})
 _DEFAULT_LENGTH = 200
 _LONGEST_LENGTH = 8192
 _LONGEST_PROMPT = 2_000_000  # characters
+_LONGEST_GRAMMAR = 8_000  # characters
+_MOST_BRACKETS = 500
 _LONGEST_CONTEXT = 1 << 20
 # name: (lowest, highest, the value at which it does nothing)
 _NUMBERS: dict[str, tuple[float, float, float | None]] = {
@@ -134,6 +136,14 @@ def _read_sampling(fields: Fields, body: dict[str, Any]) -> Sampling:
     return Sampling(
         **asked,
         sampler_order=tuple(order) if order else None,
-        grammar=fields.text("grammar", most=100_000) or None,
+        grammar=_read_grammar(fields),
         ban_eos_token=fields.flag("ban_eos_token"),
     )
+
+
+def _read_grammar(fields: Fields) -> str | None:
+    """Engines read GBNF by recursion: tens of thousands of open brackets end llama.cpp's whole process."""
+    grammar = fields.text("grammar", most=_LONGEST_GRAMMAR)
+    if grammar and sum(grammar.count(bracket) for bracket in "([{") > _MOST_BRACKETS:
+        raise InvalidRequest(f"grammar: has more than {_MOST_BRACKETS} brackets")
+    return grammar or None

@@ -40,7 +40,7 @@ _HEADERS = {
 
 def json_response(payload: Any, status: int = 200) -> Response:
     """Compact UTF-8 JSON."""
-    body = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
+    body = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace")
     return Response(body, status, content_type="application/json; charset=utf-8")
 
 

@@ -78,6 +78,7 @@ def test_a_key_is_taken_as_bearer_or_as_basic_password() -> None:
         "Bearer null",
         'Bearer {"$gt": ""}',
         "Basic !!!",
+        "Basic \xe9\xe9",
         "Basic " + base64.b64encode(b"\xff\xfe").decode(),
         "Basic " + base64.b64encode(b"nocolon").decode(),
         "Digest x",

@@ -133,3 +133,17 @@ def test_without_a_key_it_is_401_in_kobolds_envelope() -> None:
     assert response.status_code == 401
     assert response.json is not None
     assert response.json["detail"]["type"] == "unauthorized"
+
+
+@pytest.mark.parametrize("grammar", ["root ::= " + "(" * 600 + '"', "root ::= " + '"a"|' * 3000])
+def test_a_grammar_that_could_end_the_engine_is_refused(grammar: str) -> None:
+    world = World()
+    response = world.client("kobold").post("/api/v1/generate", json={"prompt": "x", "grammar": grammar})
+    assert response.status_code == 400
+    assert "grammar" in response.json["detail"]["msg"]
+    assert world.engine.generations == []
+
+
+def test_a_field_name_that_is_no_text_gets_an_answer_all_the_same() -> None:
+    response = World().client().post("/api/v1/chat", data=b'{"\\ud800": 1}', content_type="application/json")
+    assert response.status_code == 400
