@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from scripts.lib import docker_daemon, paths, resolve, settings, shell
 from scripts.lib.failure import Failure
 
+_PS_ATTEMPTS = 10
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -69,7 +71,12 @@ class Compose:
 
     def containers(self) -> list[Container]:
         """All containers of the appliance, stopped ones included, by service name."""
-        status, out, err = self.ask("ps", "--all", "--format", "json", timeout=30)
+        for _ in range(_PS_ATTEMPTS):
+            status, out, err = self.ask("ps", "--all", "--format", "json", timeout=30)
+            if status == 0 or "No such container" not in err:
+                break
+            # One was replaced between Compose's listing it and its looking at it; the next listing has the new one.
+            time.sleep(0.3)
         if status != 0:
             raise Failure(
                 "docker.no_answer", f"docker compose ps failed: {err.strip()[-200:]}", "`make doctor` looks closer"
