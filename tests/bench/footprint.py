@@ -10,20 +10,15 @@ import os
 import subprocess
 import time
 
+from scripts.lib.observed import bytes_of
+
 MIB = 2**20
 GOALS = {"stack without the engine": 1200 * MIB, "without embeddings either": 700 * MIB}
-UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 SAMPLES = 5
 
 
 def _docker(*words: str) -> str:
     return subprocess.run(["docker", *words], check=True, capture_output=True, text=True).stdout
-
-
-def _bytes(text: str) -> int:
-    """'338.4MiB' -> bytes."""
-    unit = next(name for name in sorted(UNITS, key=len, reverse=True) if text.endswith(name))
-    return int(float(text.removesuffix(unit)) * UNITS[unit])
 
 
 def _services(project: str) -> dict[str, str]:
@@ -43,7 +38,7 @@ def memory(project: str) -> dict[str, int]:
     for _ in range(SAMPLES):
         for line in _docker("stats", "--no-stream", "--no-trunc", "--format", "{{json .}}", *services).splitlines():
             row = json.loads(line)
-            samples[services[row["ID"]]].append(_bytes(row["MemUsage"].split(" / ")[0]))
+            samples[services[row["ID"]]].append(bytes_of(row["MemUsage"].split(" / ")[0]))
         time.sleep(0.5)
     return {name: sorted(values)[len(values) // 2] for name, values in samples.items()}
 

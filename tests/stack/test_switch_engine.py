@@ -12,7 +12,7 @@ import pytest
 
 from tests.doubles.koboldcpp_source import write
 from tests.stack.conftest import Appliance
-from tests.stack.test_up import CALL_OF_2023
+from tests.unit.proxy.web.test_kobold import CALL_OF_2023
 
 pytestmark = pytest.mark.stack
 

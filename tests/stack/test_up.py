@@ -11,27 +11,9 @@ import pytest
 import requests
 
 from tests.stack.conftest import SERVICES, Appliance, health
+from tests.unit.proxy.web.test_kobold import CALL_OF_2023
 
 pytestmark = pytest.mark.stack
-
-# The call of a guide from 2023, field for field; only the address and the Authorization header are new.
-CALL_OF_2023 = {
-    "n": 1,
-    "max_context_length": 1024,
-    "max_length": 20,
-    "rep_pen": 1.08,
-    "temperature": 0.7,
-    "top_p": 0.92,
-    "top_k": 0,
-    "top_a": 0,
-    "typical": 1,
-    "tfs": 1,
-    "rep_pen_range": 256,
-    "rep_pen_slope": 0.7,
-    "sampler_order": [6, 0, 1, 2, 3, 4, 5],
-    "prompt": "<|system|>You are a customer service chatbot.<|user|>Hello, I have a problem with my order.<|model|>",
-    "quiet": True,
-}
 
 
 def test_up_ends_with_what_the_operator_needs(appliance: Appliance) -> None:
