@@ -16,10 +16,12 @@ from chatproxy.adapters.mongo_history import MongoHistory
 from chatproxy.adapters.mongo_keys import MongoKeys
 from chatproxy.adapters.openai_engine import OpenAiEngine
 from chatproxy.core.answer import Answers
+from chatproxy.core.completions import Completions
 from chatproxy.core.generation import Generations
 from chatproxy.core.keys import Keyring
 from chatproxy.core.ports import Bots, Engine, HealthCheck, History, KeyStore
 from chatproxy.core.prompts import Formats
+from chatproxy.core.running import Running
 from chatproxy.core.sampling import PRESETS
 from chatproxy.core.slots import Gate
 from chatproxy.core.window import Window
@@ -66,12 +68,15 @@ def create_app(
         default_format=settings.prompt_format,
     )
 
+    running = Running()
+    completions = Completions(generations, window, bots, formats, running, default_format=settings.prompt_format)
+
     app = Flask("chatproxy", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     responses.install(app, kobold.PATHS)
     app.register_blueprint(chat.blueprint(answers))
     app.register_blueprint(conversations.blueprint(history))
-    app.register_blueprint(kobold.blueprint(generations, window))
+    app.register_blueprint(kobold.blueprint(completions))
     app.register_blueprint(health.blueprint(checks, settings.model, gate.status))
     auth.install(app, Keyring(keys or MongoKeys(database)))
     if settings.trusted_hops:

@@ -6,6 +6,7 @@
       Forbidden               403 forbidden
       NotFound                404 not_found
       ContextTooLong          422 context_too_long
+      RateLimited             429 rate_limited          (Retry-After)
       Busy                    503 busy                  (Retry-After)
       StorageUnavailable      503 storage_unavailable   (Retry-After)
       EngineFailure           502 engine_error
@@ -76,6 +77,14 @@ class ContextTooLong(ChatProxyError):
     code = "context_too_long"
     status = 422
     public = "The message is too long for the model's context window."
+
+
+class RateLimited(ChatProxyError):
+    """A budget (requests, tokens, streams) of this key or address is used up; the text says which."""
+
+    code = "rate_limited"
+    status = 429
+    public = "Too many requests. Please wait a moment."
 
 
 class Busy(ChatProxyError):

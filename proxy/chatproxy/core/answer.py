@@ -18,7 +18,7 @@ from chatproxy.core.ports import Bots, History
 from chatproxy.core.prompts import Formats, PromptFormat
 from chatproxy.core.sampling import PRESETS
 from chatproxy.core.slots import Ticket
-from chatproxy.core.types import Bot, Conversation, FinishReason, Generation, Message, Usage, new_id, now
+from chatproxy.core.types import Bot, Caller, Conversation, FinishReason, Generation, Message, Usage, new_id, now
 from chatproxy.core.window import Fitted, Window
 from chatproxy.errors import ChatProxyError, EngineFailure, InvalidRequest
 
@@ -30,7 +30,7 @@ _TITLE_LENGTH = 80
 class Question:
     """What somebody wants answered; without a conversation a new one begins, without a bot the default one answers."""
 
-    owner: str
+    caller: Caller
     text: str
     conversation_id: str | None = None
     bot: str | None = None
@@ -85,10 +85,10 @@ class Answers:
         """
         known = self._known_conversation(question)
         bot = self._bot(question, known)
-        with self._generations.enter() as ticket:
+        with self._generations.enter(question.caller) as ticket:
             conversation = known or _new_conversation(question, bot)
             asked = Message(new_id(), conversation.id, "user", question.text, now())
-            past = self._history.recent(question.owner, conversation.id) if known else []
+            past = self._history.recent(question.caller.owner, conversation.id) if known else []
             try:
                 fitted = self._window.fit(self._format(bot), bot, [*(m.turn for m in past if m.text), asked.turn])
             except EngineFailure:
@@ -136,7 +136,7 @@ class Answers:
     def _known_conversation(self, question: Question) -> Conversation | None:
         if question.conversation_id is None:
             return None
-        return self._history.conversation(question.owner, question.conversation_id)
+        return self._history.conversation(question.caller.owner, question.conversation_id)
 
     def _bot(self, question: Question, known: Conversation | None) -> Bot:
         if known and question.bot not in (None, known.bot):
@@ -167,4 +167,4 @@ class Answers:
 def _new_conversation(question: Question, bot: Bot) -> Conversation:
     first_line = question.text.strip().partition("\n")[0]
     moment = now()
-    return Conversation(new_id(), question.owner, bot.id, first_line[:_TITLE_LENGTH], moment, moment)
+    return Conversation(new_id(), question.caller.owner, bot.id, first_line[:_TITLE_LENGTH], moment, moment)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from chatproxy.core.ports import Engine
+from chatproxy.core.running import Run
 from chatproxy.core.slots import Gate, Ticket
 from chatproxy.core.stops import StopFilter, TrimFilter
-from chatproxy.core.types import Finish, Generation, Idle, Text, Usage
+from chatproxy.core.types import Caller, Finish, Generation, Idle, Text, Usage
 from chatproxy.errors import EngineFailure
 
 # How often a waiting request looks up: for its place in the queue, and for whether its client is still there.
@@ -43,7 +44,7 @@ class Token:
 class Finished:
     """The end of a generation."""
 
-    reason: Literal["stop", "length"]
+    reason: Literal["stop", "length", "cancelled"]
     usage: Usage
 
 
@@ -57,11 +58,13 @@ class Generations:
         self._engine = engine
         self._gate = gate
 
-    def enter(self) -> Ticket:
-        """Take a place at the gate. Raises Busy."""
+    def enter(self, caller: Caller) -> Ticket:
+        """Take a place at the gate. Raises RateLimited and Busy."""
         return self._gate.enter()
 
-    def run(self, ticket: Ticket, generation: Generation, *, trim: bool) -> Generator[GenerationEvent]:
+    def run(
+        self, ticket: Ticket, generation: Generation, *, trim: bool, run: Run | None = None
+    ) -> Generator[GenerationEvent]:
         """Yield the generation's events, Finished last. `trim` drops white space around the text.
 
         Raises EngineFailure and its kind. Closing the iterator stops the engine.

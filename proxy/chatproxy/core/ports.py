@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from chatproxy.core.types import Bot, Conversation, EngineEvent, Generation, KeyRecord, Message, Page
+from chatproxy.core.types import Bot, Conversation, EngineEvent, Feedback, Generation, KeyRecord, Message, Page
 
 
 class Engine(Protocol):
@@ -46,12 +46,38 @@ class History(Protocol):
         """Oldest first. Raises InvalidRequest for a cursor that was not given out."""
         ...
 
-    def recent(self, owner: str, conversation_id: str) -> Sequence[Message]:
-        """The newest messages, oldest first: all of them, or for very long conversations at least the last 400."""
+    def recent(self, owner: str, conversation_id: str, *, before: str | None = None) -> Sequence[Message]:
+        """The newest messages, oldest first: all of them, or for very long conversations at least the last 400.
+
+        With `before` (a message id) only those in front of it. Superseded messages are left out, here and in
+        `messages`.
+        """
         ...
 
-    def add(self, owner: str, message: Message) -> None:
-        """Append; adding the same message id twice stores it once."""
+    def message(self, owner: str, message_id: str) -> Message: ...
+
+    def begin(
+        self, conversation: Conversation, messages: Sequence[Message], *, new: bool, instead_of: str | None = None
+    ) -> None:
+        """Append `messages` (a question and its coming answer, or such an answer alone) side by side.
+
+        `new` creates the conversation first. `instead_of` is the id of the first message that they take the place of:
+        it and everything behind it is superseded. Again with the same message ids nothing is stored twice.
+        """
+        ...
+
+    def finish(self, owner: str, message: Message, *, durable: bool = True) -> None:
+        """Store a begun message's text, status, finish reason and usage anew.
+
+        Not `durable`: a crash of the database may lose this, as far as the last durable version. NotFound where the
+        conversation has been deleted meanwhile: nothing of it comes back.
+        """
+        ...
+
+    def rename(self, owner: str, conversation_id: str, title: str) -> Conversation: ...
+
+    def rate(self, owner: str, message_id: str, feedback: Feedback | None) -> None:
+        """Keep what the owner thought of an answer; None takes it back. InvalidRequest for a question."""
         ...
 
     def delete(self, owner: str, conversation_id: str) -> None: ...
@@ -74,12 +100,32 @@ class KeyStore(Protocol):
         """Returns False where there is no such key."""
         ...
 
+    def used(self, key_id: str, moment: datetime) -> None:
+        """Note that the key has just been used."""
+        ...
+
+
+class UsageStore(Protocol):
+    """Counters that survive a restart of this process. Every method raises StorageUnavailable."""
+
+    def add(self, counter: str, amount: int, *, expires_at: datetime) -> int:
+        """Add to a counter, made on first use and gone after `expires_at`; returns its new value."""
+        ...
+
+    def read(self, counter: str) -> int:
+        """A counter's value, 0 where there is none."""
+        ...
+
 
 class Bots(Protocol):
     """The bots that the operator has defined."""
 
     def get(self, bot_id: str) -> Bot:
         """Raises NotFound."""
+        ...
+
+    def all(self) -> Sequence[Bot]:
+        """Those that can answer, by id."""
         ...
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Generic, Literal, TypeVar
 
 Role = Literal["user", "assistant"]
-FinishReason = Literal["stop", "length", "cancelled"]
+FinishReason = Literal["stop", "length", "cancelled", "rule"]
 Status = Literal["complete", "interrupted"]
 T = TypeVar("T")
 
@@ -48,6 +49,9 @@ class Sampling:
     grammar: str | None = None
 
 
+NOTHING_ASKED = Sampling()
+
+
 @dataclass(frozen=True, slots=True)
 class Generation:
     """One order to the engine: continue `prompt` by at most `max_tokens` tokens, ending before any of `stops`."""
@@ -55,7 +59,7 @@ class Generation:
     prompt: str
     max_tokens: int
     stops: tuple[str, ...] = ()
-    sampling: Sampling = Sampling()
+    sampling: Sampling = NOTHING_ASKED
     context_size: int | None = None
 
 
@@ -100,8 +104,20 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Feedback:
+    """What somebody thought of an answer."""
+
+    rating: Literal["up", "down"]
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
-    """One stored message, exactly as it was said."""
+    """One stored message, exactly as it was said.
+
+    An answer is stored empty and "interrupted" together with its question, and completed later: whatever happens in
+    between, its id is known and it can be resumed. `finish_reason` is None while an interrupted answer can be resumed.
+    """
 
     id: str
     conversation_id: str
@@ -111,6 +127,7 @@ class Message:
     status: Status = "complete"
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
+    feedback: Feedback | None = None
 
     @property
     def turn(self) -> Turn:
@@ -119,7 +136,11 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A conversation belongs to exactly one owner (`key:ID`) and one bot."""
+    """A conversation belongs to exactly one owner (see Identity.owner) and one bot.
+
+    It is kept for `retention_days` after its last message, each of its messages for as long after itself; None = for
+    ever.
+    """
 
     id: str
     owner: str
@@ -127,6 +148,7 @@ class Conversation:
     title: str
     created_at: datetime
     updated_at: datetime
+    retention_days: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,22 +160,50 @@ class Page(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
+class Rule:
+    """A fixed answer: given where the question holds one of `phrases` as whole words, in any letter case."""
+
+    phrases: tuple[str, ...]
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
 class Bot:
-    """Who answers. `format` is a prompt format's name, or "auto" for the appliance's own."""
+    """Who answers. `format` is a prompt format's name, or "auto" for the appliance's own.
+
+    `examples` are example dialogues, each a list of turns that shows how the bot talks. `rules` answer without the
+    engine. `max_message` is the longest question in characters, `retention_days` how long conversations are kept.
+    """
 
     id: str
     name: str
     system: str = ""
     persona: str = ""
+    examples: tuple[tuple[Turn, ...], ...] = ()
     greeting: str = ""
     format: str = "auto"
     sampling: str = "balanced"
     max_tokens: int = 512
+    max_message: int | None = None
+    rules: tuple[Rule, ...] = ()
+    retention_days: int | None = None
 
     @property
     def instructions(self) -> str:
         """System text and persona as the one text that a prompt format calls S."""
         return "\n\n".join(part for part in (self.system, self.persona) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one key, or one address, may use; None = no limit of its own."""
+
+    requests_per_minute: int | None = None
+    tokens_per_day: int | None = None
+    streams: int | None = None
+
+
+NO_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +217,19 @@ class KeyRecord:
     created_at: datetime
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+    last_used_at: datetime | None = None
+    limits: Limits = NO_LIMITS
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whom an answer is for. `owner` owns what is stored; `payer` is who shares the engine fairly with other payers
+    and whose `limits` count; `address` is the client's IP address, "" where there is none."""
+
+    owner: str
+    payer: str
+    address: str = ""
+    limits: Limits = NO_LIMITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +239,21 @@ class Identity:
     key_id: str
     name: str
     scopes: frozenset[str]
+    limits: Limits = NO_LIMITS
 
     @property
     def owner(self) -> str:
         return f"key:{self.key_id}"
+
+    def owner_of(self, user_id: str) -> str:
+        """The owner of what this key's holder stores for one of its own users.
+
+        Hashed: a user id can be anything (an e-mail address above all) and does not belong into logs and indexes.
+        """
+        digest = hashlib.blake2b(user_id.encode(), digest_size=16, person=b"chatproxy user").hexdigest()
+        return f"{self.owner}/user:{digest}"
+
+    def caller(self, address: str, user_id: str | None = None) -> Caller:
+        """This key's holder, asking from `address` for itself or for one of its users."""
+        owner = self.owner if user_id is None else self.owner_of(user_id)
+        return Caller(owner, self.owner, address, self.limits)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 from flask import Flask, Request, g, request
 
 from chatproxy.core.keys import SCOPES, Keyring
-from chatproxy.core.types import Identity
+from chatproxy.core.types import Caller, Identity
 from chatproxy.errors import ConfigurationError, Forbidden, Unauthorized
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -38,6 +38,11 @@ def required_scope(app: Flask, endpoint: str) -> str | None:
 def identity() -> Identity:
     """The verified key behind the current request."""
     return cast(Identity, g.identity)
+
+
+def caller(user_id: str | None = None) -> Caller:
+    """For whom the current request is: the key's holder, or one of its own users."""
+    return identity().caller(request.remote_addr or "", user_id)
 
 
 def install(app: Flask, keyring: Keyring) -> None:

@@ -10,7 +10,7 @@ from chatproxy.core.answer import AnswerEvent, Answers, Done, Question, Started
 from chatproxy.core.generation import Queued, Token
 from chatproxy.core.types import Usage
 from chatproxy.errors import InvalidRequest
-from chatproxy.web.auth import identity, needs
+from chatproxy.web.auth import caller, needs
 from chatproxy.web.body import Fields, read_object
 from chatproxy.web.clients import watch
 from chatproxy.web.markdown import to_html
@@ -54,7 +54,7 @@ def _read_question() -> tuple[Question, bool]:
     if message is None or not message.strip():
         raise InvalidRequest("message: is missing or empty")
     question = Question(
-        owner=identity().owner,
+        caller=caller(),
         text=message,
         conversation_id=fields.pattern("conversation_id", r"[0-9a-f]{32}", "the id of a conversation"),
         bot=fields.pattern("bot", r"[a-z0-9][a-z0-9_-]{0,63}", "the name of a bot"),

@@ -35,11 +35,11 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from chatproxy.core.generation import Finished, GenerationEvent, Generations, Token
-from chatproxy.core.types import Generation, Sampling
-from chatproxy.core.window import Window
+from chatproxy.core.completions import Accepted, Completions, TextOrder
+from chatproxy.core.generation import Finished, GenerationEvent, Token
+from chatproxy.core.types import Sampling
 from chatproxy.errors import InvalidRequest
-from chatproxy.web.auth import needs
+from chatproxy.web.auth import caller, needs
 from chatproxy.web.body import Fields, read_object
 from chatproxy.web.chat import CLIENT_CLOSED_REQUEST
 from chatproxy.web.clients import watch
@@ -71,8 +71,8 @@ _WHOLE: dict[str, tuple[int, int]] = {
 }
 
 
-def blueprint(generations: Generations, window: Window) -> Blueprint:
-    """The routes, generating through `generations`."""
+def blueprint(completions: Completions) -> Blueprint:
+    """The routes, generating through `completions`."""
     routes = Blueprint("kobold", __name__)
 
     # Old clients post to the address with a slash at its end; a redirect would lose their body.
@@ -82,9 +82,9 @@ def blueprint(generations: Generations, window: Window) -> Blueprint:
     @routes.post("/api/latest/generate/")
     @needs("kobold")
     def generate() -> Response:
-        generation = _read_generation(window)
+        order = _read_order()
         parts: list[str] = []
-        finished = to_the_end(_collect(generations, generation, parts), watch(request.environ))
+        finished = to_the_end(_collect(completions, order, parts), watch(request.environ))
         if not isinstance(finished, Finished):
             return json_response({}, CLIENT_CLOSED_REQUEST)
         used = finished.usage
@@ -99,15 +99,14 @@ def blueprint(generations: Generations, window: Window) -> Blueprint:
     return routes
 
 
-def _collect(generations: Generations, generation: Generation, parts: list[str]) -> Generator[GenerationEvent]:
-    with generations.enter() as ticket:
-        for event in generations.run(ticket, generation, trim=False):
-            if isinstance(event, Token):
-                parts.append(event.text)
-            yield event
+def _collect(completions: Completions, order: TextOrder, parts: list[str]) -> Generator[Accepted | GenerationEvent]:
+    for event in completions.text(order):
+        if isinstance(event, Token):
+            parts.append(event.text)
+        yield event
 
 
-def _read_generation(window: Window) -> Generation:
+def _read_order() -> TextOrder:
     body = read_object(request)
     fields = Fields(body)
     prompt = (fields.text("memory", most=_LONGEST_PROMPT) or "") + (fields.text("prompt", most=_LONGEST_PROMPT) or "")
@@ -117,10 +116,7 @@ def _read_generation(window: Window) -> Generation:
     limit = fields.whole("max_context_length", 16, _LONGEST_CONTEXT)
     stops = fields.texts("stop_sequence", most=32, longest=200)
     sampling = _read_sampling(fields, body)
-    # koboldcpp hands the prompt to C, where a NUL ends it.
-    prompt = prompt.replace("\x00", "\ufffd")
-    context = window.check(prompt, max_tokens, limit)
-    return Generation(prompt, max_tokens, stops, sampling, context)
+    return TextOrder(caller(), prompt, max_tokens, stops, sampling, limit)
 
 
 def _read_sampling(fields: Fields, body: dict[str, Any]) -> Sampling:

@@ -185,6 +185,9 @@ class FakeBots:
         except KeyError:
             raise NotFound from None
 
+    def all(self) -> Sequence[Bot]:
+        return list(self.bots.values())
+
 
 @dataclass
 class FakeCheck:

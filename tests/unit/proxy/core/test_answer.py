@@ -11,7 +11,7 @@ from chatproxy.core.answer import AnswerEvent, Answers, Done, Question, Started
 from chatproxy.core.generation import Generations, Queued, Token, Waiting
 from chatproxy.core.prompts import Formats
 from chatproxy.core.slots import Gate
-from chatproxy.core.types import Finish, Text
+from chatproxy.core.types import Caller, Finish, Text
 from chatproxy.core.window import Window
 from chatproxy.errors import (
     Busy,
@@ -46,7 +46,7 @@ class Stage:
     def ask(
         self, text: str = "Hi", *, conversation_id: str | None = None, bot: str | None = None, owner: str = "key:a"
     ) -> Generator[AnswerEvent]:
-        return self.answers.reply(Question(owner, text, conversation_id, bot))
+        return self.answers.reply(Question(Caller(owner, owner), text, conversation_id, bot))
 
     def done(self, text: str = "Hi", *, conversation_id: str | None = None, bot: str | None = None) -> Done:
         *_, last = self.ask(text, conversation_id=conversation_id, bot=bot)

@@ -1,0 +1,123 @@
+"""Answers for clients that keep the conversation themselves: nothing is stored.
+
+text   a prompt as it stands            Kobold, OpenAI's completions, Ollama's raw generate
+chat   the client's own list of turns   OpenAI's chat completions, Ollama's chat
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, fields, replace
+
+from chatproxy.core.generation import GenerationEvent, Generations, Token
+from chatproxy.core.ports import Bots
+from chatproxy.core.prompts import Formats
+from chatproxy.core.running import Running
+from chatproxy.core.sampling import PRESETS
+from chatproxy.core.slots import Ticket
+from chatproxy.core.types import NOTHING_ASKED, Bot, Caller, Generation, Sampling, Turn, new_id
+from chatproxy.core.window import Window
+
+DEFAULT_LENGTH = 200  # tokens; what koboldcpp generates when it is not told
+
+
+@dataclass(frozen=True, slots=True)
+class TextOrder:
+    """Continue `prompt`, which is taken as it stands. `limit` bounds prompt and answer together, in tokens.
+
+    `run_id` is the name under which Running finds it.
+    """
+
+    caller: Caller
+    prompt: str
+    max_tokens: int = DEFAULT_LENGTH
+    stops: tuple[str, ...] = ()
+    sampling: Sampling = NOTHING_ASKED
+    limit: int | None = None
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChatOrder:
+    """Answer the last of `turns`. `bot` None = the bare model with `system` alone; else that bot, and `system` is put
+    behind its own instructions. What `sampling` does not say comes from the bot's preset."""
+
+    caller: Caller
+    turns: Sequence[Turn]
+    system: str = ""
+    bot: str | None = None
+    max_tokens: int | None = None
+    stops: tuple[str, ...] = ()
+    sampling: Sampling = NOTHING_ASKED
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """There is a place at the gate and the prompt fits: comes first, before it an error has its own HTTP status."""
+
+    context_truncated: bool
+
+
+class Completions:
+    """Makes completions."""
+
+    def __init__(
+        self,
+        generations: Generations,
+        window: Window,
+        bots: Bots,
+        formats: Formats,
+        running: Running,
+        *,
+        default_format: str,
+    ) -> None:
+        self._generations, self._window, self._running = generations, window, running
+        self._bots, self._formats, self._default_format = bots, formats, default_format
+
+    def text(self, order: TextOrder) -> Generator[Accepted | GenerationEvent]:
+        """Yield Accepted first and Finished last. Raises Busy, RateLimited, ContextTooLong before, EngineFailure."""
+        # koboldcpp hands the prompt to C, where a NUL ends it.
+        prompt = order.prompt.replace("\x00", "\ufffd")
+        with self._generations.enter(order.caller) as ticket:
+            context = self._window.check(prompt, order.max_tokens, order.limit)
+            generation = Generation(prompt, order.max_tokens, order.stops, order.sampling, context)
+            yield Accepted(False)
+            yield from self._run(ticket, order, generation, trim=False)
+
+    def chat(self, order: ChatOrder) -> Generator[Accepted | GenerationEvent]:
+        """Yield Accepted first and Finished last. Raises NotFound, and what `text` raises."""
+        bot = self._bot(order)
+        with self._generations.enter(order.caller) as ticket:
+            prompt_format = self._formats.get(self._default_format if bot.format == "auto" else bot.format)
+            fitted = self._window.fit(prompt_format, bot, order.turns)
+            stops = (*fitted.prompt.stops, *order.stops)
+            sampling = _over(PRESETS[bot.sampling], order.sampling)
+            yield Accepted(fitted.dropped_turns > 0)
+            generation = Generation(fitted.prompt.text, fitted.max_tokens, stops, sampling, fitted.context_size)
+            yield from self._run(ticket, order, generation, trim=True)
+
+    def _bot(self, order: ChatOrder) -> Bot:
+        bot = self._bots.get(order.bot) if order.bot else Bot("", "Assistant", max_tokens=order.max_tokens or 512)
+        system = "\n\n".join(part for part in (bot.system, order.system) if part)
+        # The client keeps the conversation: whatever greeting there was is among its turns.
+        return replace(bot, system=system, greeting="", max_tokens=order.max_tokens or bot.max_tokens)
+
+    def _run(
+        self, ticket: Ticket, order: TextOrder | ChatOrder, generation: Generation, *, trim: bool
+    ) -> Generator[GenerationEvent]:
+        with (
+            self._running.track(order.caller.owner, order.run_id or new_id()) as run,
+            closing(self._generations.run(ticket, generation, trim=trim, run=run)) as events,
+        ):
+            for event in events:
+                if isinstance(event, Token):
+                    run.feed(event.text)
+                yield event
+
+
+def _over(preset: Sampling, asked: Sampling) -> Sampling:
+    """The preset, with what was asked for in its place."""
+    named = {field.name: getattr(asked, field.name) for field in fields(asked)}
+    return replace(preset, **{name: value for name, value in named.items() if value is not None})
