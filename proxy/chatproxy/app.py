@@ -16,9 +16,12 @@ from chatproxy.adapters.mongo_history import MongoHistory
 from chatproxy.adapters.mongo_keys import MongoKeys
 from chatproxy.adapters.openai_engine import OpenAiEngine
 from chatproxy.core.answer import Answers
+from chatproxy.core.asking import Asking
 from chatproxy.core.completions import Completions
+from chatproxy.core.engines import Engines, watch
 from chatproxy.core.generation import Generations
 from chatproxy.core.keys import Keyring
+from chatproxy.core.limits import Limiter
 from chatproxy.core.ports import Bots, Engine, HealthCheck, History, KeyStore
 from chatproxy.core.prompts import Formats
 from chatproxy.core.running import Running
@@ -33,7 +36,7 @@ from chatproxy.web import auth, chat, conversations, health, kobold, responses
 def create_app(
     settings: Settings,
     *,
-    engine: Engine | None = None,
+    engines: Sequence[Engine] | None = None,
     history: History | None = None,
     keys: KeyStore | None = None,
     bots: Bots | None = None,
@@ -44,8 +47,7 @@ def create_app(
     Raises ConfigurationError for bots, prompt formats and settings that do not fit together.
     """
     database = _database(settings)
-    real_engine = _engine(settings)
-    engine = engine or real_engine
+    real_engines = [_engine(settings, number) for number in range(len(settings.engine_urls))]
     history = history or MongoHistory(database)
     formats = Formats()
     formats.get(settings.prompt_format)
@@ -53,23 +55,20 @@ def create_app(
     _check_default_bot(bots, settings.default_bot)
     if checks is None:
         chroma = Chroma(settings.chroma_url, token=settings.chroma_token)
-        checks = (real_engine, database, chroma, Embeddings(settings.embeddings_url))
+        checks = (*real_engines, database, chroma, Embeddings(settings.embeddings_url))
 
-    gate = Gate(settings.engine_slots, min(settings.queue_size, settings.stream_cap - settings.engine_slots))
-    generations = Generations(engine, gate)
-    window = Window(engine, settings.context_size)
-    answers = Answers(
-        generations,
-        window,
-        history,
-        bots,
-        formats,
-        default_bot=settings.default_bot,
-        default_format=settings.prompt_format,
-    )
-
+    shared = Engines(engines or real_engines)
+    slots = settings.engine_slots * len(shared)
+    gate = Gate(settings.engine_slots, min(settings.queue_size, settings.stream_cap - slots), engines=len(shared))
+    if engines is None and len(real_engines) > 1:
+        watch(real_engines, gate)
+    generations = Generations(shared, gate, Limiter())
+    window = Window(shared, settings.context_size)
     running = Running()
-    completions = Completions(generations, window, bots, formats, running, default_format=settings.prompt_format)
+    default_format = settings.prompt_format
+    asking = Asking(history, bots, formats, default_bot=settings.default_bot, default_format=default_format)
+    answers = Answers(asking, generations, window, history, running)
+    completions = Completions(generations, window, bots, formats, running, default_format=default_format)
 
     app = Flask("chatproxy", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
@@ -96,12 +95,13 @@ def _database(settings: Settings) -> Database:
     )
 
 
-def _engine(settings: Settings) -> Koboldcpp | OpenAiEngine:
+def _engine(settings: Settings, number: int) -> Koboldcpp | OpenAiEngine:
     first, idle = settings.engine_first_token_timeout, settings.engine_idle_timeout
-    url, key = settings.engine_url, settings.engine_api_key
+    url, key = settings.engine_urls[number], settings.engine_api_key
+    name = "engine" if len(settings.engine_urls) == 1 else f"engine-{number + 1}"
     if settings.engine_api == "koboldcpp":
-        return Koboldcpp(url, api_key=key, first_token_s=first, idle_s=idle)
-    return OpenAiEngine(url, model=settings.model, api_key=key, first_token_s=first, idle_s=idle)
+        return Koboldcpp(url, name=name, api_key=key, first_token_s=first, idle_s=idle)
+    return OpenAiEngine(url, name=name, model=settings.model, api_key=key, first_token_s=first, idle_s=idle)
 
 
 def _check_default_bot(bots: Bots, default: str) -> None:

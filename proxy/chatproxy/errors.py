@@ -5,6 +5,7 @@
       Unauthorized            401 unauthorized
       Forbidden               403 forbidden
       NotFound                404 not_found
+      TakenOver               409 taken_over
       ContextTooLong          422 context_too_long
       RateLimited             429 rate_limited          (Retry-After)
       Busy                    503 busy                  (Retry-After)
@@ -69,6 +70,14 @@ class NotFound(ChatProxyError):
     code = "not_found"
     status = 404
     public = "There is nothing here."
+
+
+class TakenOver(ChatProxyError):
+    """Another connection goes on with this answer; this one has ended without losing anything of it."""
+
+    code = "taken_over"
+    status = 409
+    public = "This answer is being continued on another connection."
 
 
 class ContextTooLong(ChatProxyError):

@@ -61,6 +61,18 @@ def _url(*schemes: str) -> tuple[str, Callable[[str], str]]:
     return f"a URL starting with {' or '.join(s + '://' for s in schemes)}", parse
 
 
+def _urls(*schemes: str) -> tuple[str, Callable[[str], tuple[str, ...]]]:
+    kind, parse_one = _url(*schemes)
+
+    def parse(raw: str) -> tuple[str, ...]:
+        urls = tuple(parse_one(part.strip()) for part in raw.split(","))
+        if len(set(urls)) < len(urls):
+            raise ValueError
+        return urls
+
+    return f"{kind}, or several different ones separated by commas", parse
+
+
 def _name(raw: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", raw):
         raise ValueError
@@ -87,9 +99,14 @@ class Settings:
     engine_api: str = _option(
         "ENGINE_API", _choice("koboldcpp", "openai"), "koboldcpp", "the API that the engine speaks"
     )
-    engine_url: str = _option("ENGINE_URL", _url("http", "https"), "http://engine:5001", "the engine's base URL")
+    engine_urls: tuple[str, ...] = _option(
+        "ENGINE_URL",
+        _urls("http", "https"),
+        ("http://engine:5001",),
+        "the engine's base URL; or several, separated by commas, that serve the same model",
+    )
     engine_api_key: str = _option("ENGINE_API_KEY", _TEXT, "", "key sent to an external engine", secret=True)
-    engine_slots: int = _option("ENGINE_SLOTS", _whole(1, 1024), 1, "answers the engine generates at the same time")
+    engine_slots: int = _option("ENGINE_SLOTS", _whole(1, 1024), 1, "answers each engine generates at the same time")
     engine_first_token_timeout: int = _option(
         "ENGINE_FIRST_TOKEN_TIMEOUT",
         _whole(1, 7200),
@@ -125,9 +142,11 @@ class Settings:
     log_level: str = _option("LOG_LEVEL", _choice("debug", "info", "warning", "error"), "info", "least severe log line")
 
     def __post_init__(self) -> None:
-        if self.engine_slots > self.stream_cap:
+        slots = self.engine_slots * len(self.engine_urls)
+        if slots > self.stream_cap:
             raise ConfigurationError(
-                f"ENGINE_SLOTS={self.engine_slots} is larger than STREAM_CAP={self.stream_cap}: "
+                f"ENGINE_SLOTS={self.engine_slots} on {len(self.engine_urls)} engine(s) is more than "
+                f"STREAM_CAP={self.stream_cap}: "
                 "raise STREAM_CAP, which counts generating and waiting requests together"
             )
         if self.mongo_user and not self.mongo_password:

@@ -51,7 +51,7 @@ class Service:
             raise CallFailed(f"HTTP {response.status_code}")
         try:
             return response.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             raise CallFailed("the answer is not JSON") from None
 
 

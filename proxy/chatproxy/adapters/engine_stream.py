@@ -66,7 +66,7 @@ def decode(data: str) -> dict[str, Any]:
     """One event's JSON object. Raises EngineFailure for anything else."""
     try:
         decoded = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise EngineFailure("the engine sent an event that is not JSON") from None
     if not isinstance(decoded, dict):
         raise EngineFailure("the engine sent an event that is not a JSON object")

@@ -36,18 +36,21 @@ _SAFE_ABORT = (1, 80)
 class Koboldcpp:
     """Implements core.ports.Engine and HealthCheck."""
 
-    name = "engine"
-
     def __init__(
         self,
         url: str,
         *,
+        name: str = "engine",
         api_key: str = "",
         first_token_s: float = 600,
         idle_s: float = 120,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`first_token_s` and `idle_s`: seconds of silence before and after the first token that are endured."""
+        """`name` is what /readyz calls it.
+
+        `first_token_s` and `idle_s`: seconds of silence before and after the first token that are endured.
+        """
+        self.name = name
         self._service = Service(url, token=api_key)
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._first_token_s, self._idle_s = first_token_s, idle_s

@@ -52,12 +52,21 @@ class _Facts:
 class OpenAiEngine:
     """Implements core.ports.Engine and HealthCheck."""
 
-    name = "engine"
-
     def __init__(
-        self, url: str, *, model: str, api_key: str = "", first_token_s: float = 600, idle_s: float = 120
+        self,
+        url: str,
+        *,
+        model: str,
+        name: str = "engine",
+        api_key: str = "",
+        first_token_s: float = 600,
+        idle_s: float = 120,
     ) -> None:
-        """`url` with or without a final /v1; times: seconds of silence before and after the first token."""
+        """`url` with or without a final /v1; `name` is what /readyz calls it.
+
+        Times: seconds of silence that are endured before and after the first token.
+        """
+        self.name = name
         self._service = Service(url.rstrip("/").removesuffix("/v1"), token=api_key)
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._model = model

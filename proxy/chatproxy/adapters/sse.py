@@ -14,6 +14,7 @@ class EventParser:
     def __init__(self) -> None:
         self._rest = b""
         self._data: list[str] = []
+        self._size = 0
 
     def feed(self, piece: bytes) -> list[str]:
         """The events that `piece` completes. Raises EngineFailure for a line without end."""
@@ -26,9 +27,12 @@ class EventParser:
             line = raw.rstrip(b"\r").decode("utf-8", errors="replace")
             if not line and self._data:
                 events.append("\n".join(self._data))
-                self._data = []
+                self._data, self._size = [], 0
             elif line.startswith("data:"):
                 self._data.append(line[5:].removeprefix(" "))
+                self._size += len(line)
+                if self._size > _LONGEST_LINE:
+                    raise EngineFailure("the engine sent an event without end")
         return events
 
 

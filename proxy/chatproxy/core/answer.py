@@ -1,39 +1,34 @@
 """The whole flow of one reply, as one generator of events.
 
-    place at the gate -> prompt that fits -> question stored -> turn at the engine -> tokens -> answer stored -> done
+    rule? -> place at the gate -> prompt that fits -> question stored -> turn at the engine -> tokens -> answer stored
 
-The question is on disk before the engine is asked. Whatever ends the reply early (engine, storage, the client
-leaving) frees the slot, stops the engine and stores the part of the answer that was there as interrupted.
+The question is on disk, with its answer's empty place beside it, before the engine is asked. Whatever ends the reply
+early (engine, storage, the client leaving, a crash) frees the slot, stops the engine and leaves the part of the answer
+that was there as interrupted; `resume` goes on from it.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from chatproxy.core.generation import Finished, Generations, Queued, Token, Waiting
-from chatproxy.core.ports import Bots, History
-from chatproxy.core.prompts import Formats, PromptFormat
+from chatproxy.core.asking import Ask, Asking, Question
+from chatproxy.core.generation import Finished, Generations, Place, Queued, Token, Waiting
+from chatproxy.core.ports import History
+from chatproxy.core.running import Run, Running
 from chatproxy.core.sampling import PRESETS
-from chatproxy.core.slots import Ticket
-from chatproxy.core.types import Bot, Caller, Conversation, FinishReason, Generation, Message, Usage, new_id, now
+from chatproxy.core.types import Caller, FinishReason, Generation, Message, Usage
 from chatproxy.core.window import Fitted, Window
-from chatproxy.errors import ChatProxyError, EngineFailure, InvalidRequest
+from chatproxy.errors import ChatProxyError, EngineFailure, NotFound
 
 _log = logging.getLogger(__name__)
-_TITLE_LENGTH = 80
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What somebody wants answered; without a conversation a new one begins, without a bot the default one answers."""
-
-    caller: Caller
-    text: str
-    conversation_id: str | None = None
-    bot: str | None = None
+# How often the part of an answer that is there is stored: what a crash of this process may lose of it.
+_STORE_EVERY_S = 2.0
+# How long an answer's earlier connection may take to notice that another one goes on with it.
+_TAKE_OVER_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +37,13 @@ class Started:
 
     conversation_id: str
     message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """What the client has of the answer is more than was stored: it goes on from `text` instead."""
+
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,115 +58,137 @@ class Done:
     context_truncated: bool
 
 
-AnswerEvent = Started | Queued | Waiting | Token | Done
+AnswerEvent = Started | Queued | Waiting | Token | Replaced | Done
 
 
 class Answers:
     """Answers questions."""
 
     def __init__(
-        self,
-        generations: Generations,
-        window: Window,
-        history: History,
-        bots: Bots,
-        formats: Formats,
-        *,
-        default_bot: str,
-        default_format: str,
+        self, asking: Asking, generations: Generations, window: Window, history: History, running: Running
     ) -> None:
-        self._generations, self._window = generations, window
-        self._history, self._bots, self._formats = history, bots, formats
-        self._default_bot, self._default_format = default_bot, default_format
+        self._asking, self._generations, self._window = asking, generations, window
+        self._history, self._running = history, running
 
     def reply(self, question: Question) -> Generator[AnswerEvent]:
         """Yield Started first and Done last.
 
-        Raises before Started, with nothing stored: NotFound, InvalidRequest, Busy, ContextTooLong,
+        Raises before Started, with nothing stored: NotFound, InvalidRequest, RateLimited, Busy, ContextTooLong,
         StorageUnavailable. Raises later, the question stored: EngineFailure and its kind, StorageUnavailable.
         """
-        known = self._known_conversation(question)
-        bot = self._bot(question, known)
-        with self._generations.enter(question.caller) as ticket:
-            conversation = known or _new_conversation(question, bot)
-            asked = Message(new_id(), conversation.id, "user", question.text, now())
-            past = self._history.recent(question.caller.owner, conversation.id) if known else []
-            try:
-                fitted = self._window.fit(self._format(bot), bot, [*(m.turn for m in past if m.text), asked.turn])
-            except EngineFailure:
-                # The engine is not there even to count tokens: an error for the client, but no lost message.
-                self._store_question(known, conversation, asked)
-                raise
-            self._store_question(known, conversation, asked)
-            answer_id = new_id()
-            yield Started(conversation.id, answer_id)
-            yield from self._answer(ticket, conversation, answer_id, bot, fitted)
+        ask = self._asking.of(question)
+        if ask.rule is not None:
+            yield from self._by_rule(ask, ask.rule)
+            return
+        with (
+            self._generations.enter(ask.caller, ask.conversation.id) as place,
+            self._running.track(ask.caller.owner, ask.answer.id) as run,
+        ):
+            fitted, failure = self._fit(ask)
+            self._asking.store(ask)
+            yield Started(ask.conversation.id, ask.answer.id)
+            if fitted is None:
+                raise failure or EngineFailure
+            yield from self._answer(ask, place, run, fitted)
 
-    def _answer(
-        self, ticket: Ticket, conversation: Conversation, answer_id: str, bot: Bot, fitted: Fitted
-    ) -> Generator[AnswerEvent]:
+    def resume(self, caller: Caller, message_id: str, after: int) -> Generator[AnswerEvent]:
+        """Go on with an answer behind its first `after` characters; one that is complete is told again.
+
+        Yields and raises as `reply` does. Whoever is still connected to the answer is told TakenOver.
+        """
+        with self._running.claim(caller.owner, message_id, timeout_s=_TAKE_OVER_S) as run:
+            ask = self._asking.again(caller, message_id)
+            stored = ask.answer
+            if stored.finish_reason is not None:
+                yield Started(ask.conversation.id, stored.id)
+                yield from _told(stored.text, after)
+                usage = stored.usage or Usage(None, None)
+                yield Done(ask.conversation.id, stored.id, stored.text, stored.finish_reason, usage, False)
+                return
+            with self._generations.enter(caller, ask.conversation.id) as place:
+                fitted, failure = self._fit(ask)
+                yield Started(ask.conversation.id, stored.id)
+                yield from _told(stored.text, after)
+                if fitted is None:
+                    raise failure or EngineFailure
+                yield from self._answer(ask, place, run, fitted)
+
+    def cancel(self, caller: Caller, message_id: str) -> bool:
+        """End an answer that is being made; its own connection gets what there is of it. Raises NotFound.
+
+        Returns whether there was anything to end.
+        """
+        run = self._running.find(caller.owner, message_id)
+        if run is None:
+            self._history.message(caller.owner, message_id)
+            return False
+        run.cancel()
+        return True
+
+    def _by_rule(self, ask: Ask, text: str) -> Generator[AnswerEvent]:
+        permit = self._generations.permit(ask.caller)
+        try:
+            none = Usage(0, 0)
+            answer = replace(ask.answer, text=text, status="complete", finish_reason="rule", usage=none)
+            self._asking.store(replace(ask, answer=answer))
+        finally:
+            permit.release()
+        yield Started(ask.conversation.id, answer.id)
+        yield Token(text)
+        yield Done(ask.conversation.id, answer.id, text, "rule", none, False)
+
+    def _fit(self, ask: Ask) -> tuple[Fitted | None, EngineFailure | None]:
+        """The prompt; or why the engine is not there even to count tokens: an error, but no lost message."""
+        try:
+            return self._window.fit(ask.format, ask.bot, ask.turns, ask.answer.text), None
+        except EngineFailure as failure:
+            return None, failure
+
+    def _answer(self, ask: Ask, place: Place, run: Run, fitted: Fitted) -> Generator[AnswerEvent]:
         generation = Generation(
-            fitted.prompt.text, fitted.max_tokens, fitted.prompt.stops, PRESETS[bot.sampling], fitted.context_size
+            fitted.prompt.text, fitted.max_tokens, fitted.prompt.stops, PRESETS[ask.bot.sampling], fitted.context_size
         )
-        parts: list[str] = []
+        before = ask.answer.text
+        stored_at = time.monotonic()
         finished: Finished | None = None
         try:
-            with closing(self._generations.run(ticket, generation, trim=True)) as events:
+            with closing(self._generations.run(place, generation, trim=True, run=run, begun=bool(before))) as events:
                 for event in events:
                     if isinstance(event, Finished):
                         finished = event
                         continue
-                    if isinstance(event, Token):
-                        parts.append(event.text)
+                    if time.monotonic() - stored_at > _STORE_EVERY_S and run.text:
+                        self._keep_part(ask, before + run.text, durable=False)
+                        stored_at = time.monotonic()
                     yield event
-        except GeneratorExit:  # the client has left
-            self._keep_part(conversation, answer_id, "".join(parts), "cancelled")
-            raise
-        except BaseException:
-            self._keep_part(conversation, answer_id, "".join(parts), None)
+        except BaseException:  # the client leaving is one of these
+            self._keep_part(ask, before + run.text)
             raise
         if finished is None:
             raise EngineFailure("the generation ended without an end")
-        answer = "".join(parts)
-        stored = Message(
-            answer_id, conversation.id, "assistant", answer, now(), "complete", finished.reason, finished.usage
-        )
-        self._history.add(conversation.owner, stored)
+        text = before + run.text
+        status = "interrupted" if finished.reason == "cancelled" else "complete"
+        answer = replace(ask.answer, text=text, status=status, finish_reason=finished.reason, usage=finished.usage)
+        self._history.finish(ask.caller.owner, answer)
         truncated = fitted.dropped_turns > 0
-        yield Done(conversation.id, answer_id, answer, finished.reason, finished.usage, truncated)
+        yield Done(ask.conversation.id, answer.id, text, finished.reason, finished.usage, truncated)
 
-    def _known_conversation(self, question: Question) -> Conversation | None:
-        if question.conversation_id is None:
-            return None
-        return self._history.conversation(question.caller.owner, question.conversation_id)
-
-    def _bot(self, question: Question, known: Conversation | None) -> Bot:
-        if known and question.bot not in (None, known.bot):
-            raise InvalidRequest(
-                f"bot: this conversation belongs to the bot {known.bot!r}; start a new one to change it"
-            )
-        return self._bots.get(known.bot if known else question.bot or self._default_bot)
-
-    def _format(self, bot: Bot) -> PromptFormat:
-        return self._formats.get(self._default_format if bot.format == "auto" else bot.format)
-
-    def _store_question(self, known: Conversation | None, conversation: Conversation, asked: Message) -> None:
-        if not known:
-            self._history.create(conversation)
-        self._history.add(conversation.owner, asked)
-
-    def _keep_part(self, conversation: Conversation, answer_id: str, text: str, reason: FinishReason | None) -> None:
+    def _keep_part(self, ask: Ask, text: str, *, durable: bool = True) -> None:
         """Store what there is of a broken-off answer. A failure is logged only: the first one is being told already."""
         if not text:
             return
-        part = Message(answer_id, conversation.id, "assistant", text, now(), "interrupted", reason)
+        part: Message = replace(ask.answer, text=text)
         try:
-            self._history.add(conversation.owner, part)
+            self._history.finish(ask.caller.owner, part, durable=durable)
+        except NotFound:
+            pass  # the conversation has been deleted: so is this
         except ChatProxyError as error:
-            _log.warning("the interrupted answer %s could not be stored: %s", answer_id, error)
+            _log.warning("the interrupted answer %s could not be stored: %s", part.id, error)
 
 
-def _new_conversation(question: Question, bot: Bot) -> Conversation:
-    first_line = question.text.strip().partition("\n")[0]
-    moment = now()
-    return Conversation(new_id(), question.caller.owner, bot.id, first_line[:_TITLE_LENGTH], moment, moment)
+def _told(text: str, after: int) -> Generator[Token | Replaced]:
+    """What a client that has `after` characters lacks of `text`."""
+    if after > len(text):
+        yield Replaced(text)
+    elif after < len(text):
+        yield Token(text[after:])

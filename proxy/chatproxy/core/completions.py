@@ -10,12 +10,11 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
 
-from chatproxy.core.generation import GenerationEvent, Generations, Token
+from chatproxy.core.generation import GenerationEvent, Generations, Place
 from chatproxy.core.ports import Bots
 from chatproxy.core.prompts import Formats
 from chatproxy.core.running import Running
 from chatproxy.core.sampling import PRESETS
-from chatproxy.core.slots import Ticket
 from chatproxy.core.types import NOTHING_ASKED, Bot, Caller, Generation, Sampling, Turn, new_id
 from chatproxy.core.window import Window
 
@@ -80,23 +79,23 @@ class Completions:
         """Yield Accepted first and Finished last. Raises Busy, RateLimited, ContextTooLong before, EngineFailure."""
         # koboldcpp hands the prompt to C, where a NUL ends it.
         prompt = order.prompt.replace("\x00", "\ufffd")
-        with self._generations.enter(order.caller) as ticket:
+        with self._generations.enter(order.caller) as place:
             context = self._window.check(prompt, order.max_tokens, order.limit)
             generation = Generation(prompt, order.max_tokens, order.stops, order.sampling, context)
             yield Accepted(False)
-            yield from self._run(ticket, order, generation, trim=False)
+            yield from self._run(place, order, generation, trim=False)
 
     def chat(self, order: ChatOrder) -> Generator[Accepted | GenerationEvent]:
         """Yield Accepted first and Finished last. Raises NotFound, and what `text` raises."""
         bot = self._bot(order)
-        with self._generations.enter(order.caller) as ticket:
+        with self._generations.enter(order.caller) as place:
             prompt_format = self._formats.get(self._default_format if bot.format == "auto" else bot.format)
             fitted = self._window.fit(prompt_format, bot, order.turns)
             stops = (*fitted.prompt.stops, *order.stops)
             sampling = _over(PRESETS[bot.sampling], order.sampling)
             yield Accepted(fitted.dropped_turns > 0)
             generation = Generation(fitted.prompt.text, fitted.max_tokens, stops, sampling, fitted.context_size)
-            yield from self._run(ticket, order, generation, trim=True)
+            yield from self._run(place, order, generation, trim=True)
 
     def _bot(self, order: ChatOrder) -> Bot:
         bot = self._bots.get(order.bot) if order.bot else Bot("", "Assistant", max_tokens=order.max_tokens or 512)
@@ -105,16 +104,13 @@ class Completions:
         return replace(bot, system=system, greeting="", max_tokens=order.max_tokens or bot.max_tokens)
 
     def _run(
-        self, ticket: Ticket, order: TextOrder | ChatOrder, generation: Generation, *, trim: bool
+        self, place: Place, order: TextOrder | ChatOrder, generation: Generation, *, trim: bool
     ) -> Generator[GenerationEvent]:
         with (
             self._running.track(order.caller.owner, order.run_id or new_id()) as run,
-            closing(self._generations.run(ticket, generation, trim=trim, run=run)) as events,
+            closing(self._generations.run(place, generation, trim=trim, run=run)) as events,
         ):
-            for event in events:
-                if isinstance(event, Token):
-                    run.feed(event.text)
-                yield event
+            yield from events
 
 
 def _over(preset: Sampling, asked: Sampling) -> Sampling:

@@ -1,23 +1,32 @@
-"""One generation: wait for a slot, stream from the engine, let nothing of a stop string out."""
+"""One generation: wait for a slot, stream from an engine, let nothing of a stop string out."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Literal
 
+from chatproxy.core.engines import Engines
+from chatproxy.core.limits import Limiter, Permit
 from chatproxy.core.ports import Engine
 from chatproxy.core.running import Run
 from chatproxy.core.slots import Gate, Ticket
 from chatproxy.core.stops import StopFilter, TrimFilter
 from chatproxy.core.types import Caller, Finish, Generation, Idle, Text, Usage
-from chatproxy.errors import EngineFailure
+from chatproxy.errors import Busy, EngineFailure
 
 # How often a waiting request looks up: for its place in the queue, and for whether its client is still there.
 TICK_S = 0.5
 # Once a stop string has come, the engine's own end follows at once or (where it did not notice) never.
 _EVENTS_AFTER_STOP = 8
+# A piece is a token or more; what goes on far beyond the tokens that were asked for does not know our limit.
+_SPARE_PIECES = 64
+# No vocabulary has longer tokens (runs of spaces are the longest); more is not what was asked for.
+_LONGEST_TOKEN = 256
+# Tokens of a prompt whose size was never told: English has about four characters a token.
+_CHARACTERS_PER_TOKEN = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,69 +60,149 @@ class Finished:
 GenerationEvent = Queued | Waiting | Token | Finished
 
 
+class Place:
+    """What a request holds while it waits or generates; leaving the `with` gives everything back."""
+
+    def __init__(self, permit: Permit, ticket: Ticket) -> None:
+        self.permit, self.ticket = permit, ticket
+
+    def __enter__(self) -> Place:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.ticket.__exit__(kind, error, trace)
+        self.permit.release()
+
+
 class Generations:
     """Runs generations through the gate, one call of `run` for each."""
 
-    def __init__(self, engine: Engine, gate: Gate) -> None:
-        self._engine = engine
-        self._gate = gate
+    def __init__(self, engines: Engines, gate: Gate, limiter: Limiter) -> None:
+        self._engines, self._gate, self._limiter = engines, gate, limiter
 
-    def enter(self, caller: Caller) -> Ticket:
-        """Take a place at the gate. Raises RateLimited and Busy."""
-        return self._gate.enter()
+    def enter(self, caller: Caller, affinity: str = "") -> Place:
+        """Take a place at the gate; `affinity` as in Gate.enter. Raises RateLimited and Busy."""
+        with ExitStack() as undo:
+            permit = self._limiter.admit(caller)
+            undo.callback(permit.release)
+            place = Place(permit, self._gate.enter(caller.payer, affinity))
+            undo.pop_all()
+            return place
+
+    def permit(self, caller: Caller) -> Permit:
+        """Leave to answer without an engine. Raises RateLimited. Release it."""
+        return self._limiter.admit(caller)
 
     def run(
-        self, ticket: Ticket, generation: Generation, *, trim: bool, run: Run | None = None
+        self, place: Place, generation: Generation, *, trim: bool, run: Run, begun: bool = False
     ) -> Generator[GenerationEvent]:
-        """Yield the generation's events, Finished last. `trim` drops white space around the text.
+        """Yield the generation's events, Finished last; each Token is fed to `run`.
 
-        Raises EngineFailure and its kind. Closing the iterator stops the engine.
+        `trim` drops white space around the text; `begun` tells that part of the text is there already, so that white
+        space in front belongs to it. Raises TakenOver, EngineFailure and its kind, after another engine was tried
+        where there is one and nothing had come yet. Closing the iterator stops the engine.
         """
-        yield from _queue(ticket)
-        stop_filter, trim_filter = StopFilter(generation.stops), TrimFilter()
-        answer: list[str] = []
-        finish: Finish | None = None
-        overtime = 0
-        with closing(self._engine.generate(generation)) as events:
-            for event in events:
-                piece = ""
-                match event:
-                    case Idle():
-                        yield Waiting()
-                    case Text():
-                        piece = stop_filter.feed(event.text)
-                    case Finish():
-                        finish = event
-                        piece = stop_filter.flush()
-                piece = trim_filter.feed(piece) if trim else piece
-                if piece:
-                    answer.append(piece)
-                    yield Token(piece)
-                overtime += stop_filter.stopped
-                if finish or overtime > _EVENTS_AFTER_STOP:
+        stream = _Stream(generation, TrimFilter(begun=begun) if trim else None, run)
+        try:
+            while True:
+                yield from _queue(place.ticket, run)
+                if run.cancelled:
+                    stream.reason = "cancelled"
                     break
-        if not finish and not stop_filter.stopped:
-            raise EngineFailure("the engine's stream ended without an end")
-        reason = finish.reason if finish and not stop_filter.stopped else "stop"
-        yield Finished(reason, self._usage(generation.prompt, "".join(answer), finish))
+                try:
+                    yield from stream.events(self._engines[place.ticket.engine or 0])
+                    break
+                except (EngineFailure, Busy):
+                    if stream.pieces or not place.ticket.retry():
+                        raise
+            usage = self._usage(generation.prompt, "".join(stream.answer), stream)
+        finally:
+            place.permit.spend(stream.spent())
+        yield Finished(stream.reason, usage)
 
-    def _usage(self, prompt: str, answer: str, finish: Finish | None) -> Usage:
+    def _usage(self, prompt: str, answer: str, stream: _Stream) -> Usage:
         """The engine's own figures; where it gives none, its tokenizer's; None where even that fails."""
-        return Usage(
+        if stream.reason == "cancelled":
+            return Usage(None, None)  # whoever cancelled does not wait for two more calls
+        finish = stream.finish
+        stream.usage = Usage(
             finish.prompt_tokens if finish and finish.prompt_tokens is not None else self._count(prompt),
             finish.completion_tokens if finish and finish.completion_tokens is not None else self._count(answer),
         )
+        return stream.usage
 
     def _count(self, text: str) -> int | None:
         try:
-            return self._engine.count_tokens(text) if text else 0
+            return self._engines.count_tokens(text) if text else 0
         except EngineFailure:
             return None  # an answer is there: it is not thrown away because its size is unknown
 
 
-def _queue(ticket: Ticket) -> Generator[Queued | Waiting]:
+class _Stream:
+    """One generation's way through the filters, and what came of it."""
+
+    def __init__(self, generation: Generation, trim: TrimFilter | None, run: Run) -> None:
+        self._generation, self._trim, self._run = generation, trim, run
+        self._stop = StopFilter(generation.stops)
+        self._characters = 0
+        self._over = False
+        self.pieces = 0
+        self.answer: list[str] = []
+        self.finish: Finish | None = None
+        self.usage = Usage(None, None)
+        self.reason: Literal["stop", "length", "cancelled"] = "stop"
+
+    def events(self, engine: Engine) -> Generator[GenerationEvent]:
+        """The engine's stream as it may be shown."""
+        overtime = 0
+        with closing(engine.generate(self._generation)) as events:
+            for event in events:
+                if self._run.cancelled:
+                    self.reason = "cancelled"
+                    return
+                if isinstance(event, Idle):
+                    yield Waiting()
+                    continue
+                piece = self._shown(event)
+                if piece:
+                    self.answer.append(piece)
+                    self._run.feed(piece)
+                    yield Token(piece)
+                overtime += self._stop.stopped
+                if self.finish or self._over or overtime > _EVENTS_AFTER_STOP:
+                    break
+        if self._stop.stopped:
+            return
+        if not self.finish and not self._over:
+            raise EngineFailure("the engine's stream ended without an end")
+        self.reason = self.finish.reason if self.finish else "length"
+
+    def _shown(self, event: Text | Finish) -> str:
+        if isinstance(event, Text):
+            self.pieces += 1
+            self._characters += len(event.text)
+            most = self._generation.max_tokens
+            self._over = self.pieces > most + _SPARE_PIECES or self._characters > (most + 1) * _LONGEST_TOKEN
+            piece = self._stop.feed(event.text)
+        else:
+            self.finish = event
+            piece = self._stop.flush()
+        return self._trim.feed(piece) if self._trim else piece
+
+    def spent(self) -> int:
+        """Tokens to book: as counted, or as a guess where it ended early; none where no engine was asked."""
+        if self.usage.prompt_tokens is None and not self.pieces:
+            return 0
+        prompt = self.usage.prompt_tokens or len(self._generation.prompt) // _CHARACTERS_PER_TOKEN
+        return prompt + (self.usage.completion_tokens or self.pieces)
+
+
+def _queue(ticket: Ticket, run: Run) -> Generator[Queued | Waiting]:
+    """Wait for the slot; ends early when the run is cancelled."""
     told = 0
-    while not ticket.wait(0):
+    while not ticket.wait(0) and not run.cancelled:
         place, eta_s = ticket.position()
         if place and place != told:
             told = place

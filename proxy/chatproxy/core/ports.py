@@ -9,15 +9,8 @@ from typing import Protocol
 from chatproxy.core.types import Bot, Conversation, EngineEvent, Feedback, Generation, KeyRecord, Message, Page
 
 
-class Engine(Protocol):
-    """A server that continues text. Every method raises EngineFailure or EngineTimeout."""
-
-    def generate(self, generation: Generation) -> Generator[EngineEvent]:
-        """Yield Text and Idle, then exactly one Finish. Closing the iterator stops the engine's work.
-
-        Raises Busy where the engine refuses because it is occupied, ContextTooLong where it refuses the length.
-        """
-        ...
+class Tokenizer(Protocol):
+    """Measures prompts. Every method raises EngineFailure or EngineTimeout."""
 
     def count_tokens(self, text: str) -> int:
         """Tokens of `text` as a prompt, control strings recognised, with the engine's beginning-of-sequence token."""
@@ -25,6 +18,17 @@ class Engine(Protocol):
 
     def context_size(self) -> int | None:
         """Tokens that one conversation may take, or None where the engine does not tell."""
+        ...
+
+
+class Engine(Tokenizer, Protocol):
+    """A server that continues text. Every method raises EngineFailure or EngineTimeout."""
+
+    def generate(self, generation: Generation) -> Generator[EngineEvent]:
+        """Yield Text and Idle, then exactly one Finish. Closing the iterator stops the engine's work.
+
+        Raises Busy where the engine refuses because it is occupied, ContextTooLong where it refuses the length.
+        """
         ...
 
 

@@ -1,4 +1,4 @@
-"""The answers that are being made right now, so that they can be cancelled and looked at from outside."""
+"""The answers that are being made right now, so that they can be cancelled, looked at and taken over from outside."""
 
 from __future__ import annotations
 
@@ -6,17 +6,23 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from chatproxy.errors import TakenOver
+
 
 class Run:
-    """One running answer. `cancelled` is looked at between two events of the engine, every half second at least."""
+    """One running answer. What is asked of it is seen between two events of the engine, every half second at least."""
 
     def __init__(self) -> None:
         self._cancelled = threading.Event()
+        self._taken_over = threading.Event()
         self._ended = threading.Event()
         self._parts: list[str] = []
 
     @property
     def cancelled(self) -> bool:
+        """Whether it is to end. Raises TakenOver where somebody else goes on with it."""
+        if self._taken_over.is_set():
+            raise TakenOver
         return self._cancelled.is_set()
 
     @property
@@ -31,6 +37,10 @@ class Run:
     def cancel(self) -> None:
         """Ask it to end."""
         self._cancelled.set()
+
+    def take_over(self) -> None:
+        """Ask it to end because another connection goes on from where it is."""
+        self._taken_over.set()
 
     def end(self) -> None:
         """It has ended and what there is of it is stored."""
@@ -51,18 +61,38 @@ class Running:
     @contextmanager
     def track(self, owner: str, run_id: str) -> Iterator[Run]:
         """Have it findable for as long as the `with` lasts. A second one under the same id takes its name over."""
-        run, name = Run(), (owner, run_id)
+        run = Run()
         with self._lock:
-            self._runs[name] = run
-        try:
+            self._runs[owner, run_id] = run
+        with self._ending(owner, run_id, run):
             yield run
-        finally:
-            with self._lock:
-                if self._runs.get(name) is run:
-                    del self._runs[name]
-            run.end()
+
+    @contextmanager
+    def claim(self, owner: str, run_id: str, *, timeout_s: float) -> Iterator[Run]:
+        """Like `track`, but whoever runs under this id is made to end first. Raises TakenOver if it does not."""
+        run = Run()
+        while (current := self._put(owner, run_id, run)) is not run:
+            current.take_over()
+            if not current.wait(timeout_s):
+                raise TakenOver("the answer's other connection does not end")
+        with self._ending(owner, run_id, run):
+            yield run
 
     def find(self, owner: str, run_id: str) -> Run | None:
         """The run of that name, where it belongs to `owner` and has not ended."""
         with self._lock:
             return self._runs.get((owner, run_id))
+
+    def _put(self, owner: str, run_id: str, run: Run) -> Run:
+        with self._lock:
+            return self._runs.setdefault((owner, run_id), run)
+
+    @contextmanager
+    def _ending(self, owner: str, run_id: str, run: Run) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            with self._lock:
+                if self._runs.get((owner, run_id)) is run:
+                    del self._runs[owner, run_id]
+            run.end()

@@ -1,11 +1,16 @@
-"""The gate in front of the engine: so many generate, so many wait in order of arrival, the rest are refused."""
+"""The gate in front of the engines: so many generate, so many wait their fair turn, the rest are refused.
+
+Fair between payers: start-time fair queueing (Goyal, Vin, Cheng 1996) with requests as the unit. Each request gets a
+tag when it arrives, one further along for each request that its payer has waiting already, and the lowest tag goes
+next. So whoever sends fifty requests waits behind itself, and somebody else's single one goes next.
+"""
 
 from __future__ import annotations
 
 import math
 import threading
 import time
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -17,6 +22,10 @@ _FIRST_GUESS_S = 10
 _LONGEST_GUESS_S = 600
 # Weight of the newest answer in the moving average of how long a slot is held.
 _NEWEST = 0.2
+# The last quarter of the queue is for payers who do not wait yet: one alone cannot shut the others out.
+_OWN_SHARE = 0.75
+# Conversations whose engine is remembered, since that one has their prompt in its cache.
+_REMEMBERED = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,32 +38,50 @@ class GateStatus:
 
 
 class Gate:
-    """First come, first served. Thread-safe."""
+    """Hands out the slots of one or more engines. Thread-safe."""
 
-    def __init__(self, slots: int, queue: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """`slots` generate at a time, `queue` wait; `clock` gives seconds."""
+    def __init__(
+        self, slots: int, queue: int, *, engines: int = 1, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`slots` generate at a time on each engine, `queue` wait; `clock` gives seconds."""
         self._slots, self._queue, self._clock = slots, queue, clock
         self._lock = threading.Lock()
-        self._busy = 0
-        self._waiting: deque[Ticket] = deque()
+        self._busy = [0] * engines
+        self._up = [True] * engines
+        self._running: set[Ticket] = set()
+        self._waiting: list[Ticket] = []  # in the order in which they are admitted
+        self._virtual = 0.0
+        self._arrivals = 0
         self._average_s: float | None = None
+        self._engine_of: OrderedDict[str, int] = OrderedDict()
 
-    def enter(self) -> Ticket:
-        """Take a slot or a place in the queue. Raises Busy when there is neither. Use the ticket in a `with`."""
+    def enter(self, payer: str, affinity: str = "") -> Ticket:
+        """Take a slot or a place in the queue. Raises Busy when there is neither. Use the ticket in a `with`.
+
+        `affinity` names what shares a prompt's beginning (a conversation): of two equally free engines it gets the one
+        that it had before.
+        """
         with self._lock:
-            ticket = Ticket(self)
-            if self._busy < self._slots:
-                self._admit(ticket)
-            elif len(self._waiting) < self._queue:
-                self._waiting.append(ticket)
-            else:
-                eta = self._eta(len(self._waiting) + 1)
-                raise Busy(f"{self._busy} generating, {len(self._waiting)} waiting", retry_after=eta or _FIRST_GUESS_S)
+            ticket = Ticket(self, payer, affinity, self._next_tag(payer), self._arrivals)
+            self._arrivals += 1
+            self._waiting.append(ticket)
+            self._waiting.sort(key=Ticket.order)
+            self._admit()
+            if ticket.engine is None and not self._may_wait(ticket):
+                self._waiting.remove(ticket)
+                busy, waiting = sum(self._busy), len(self._waiting)
+                raise Busy(f"{busy} generating, {waiting} waiting", retry_after=self._next_place_s())
             return ticket
 
     def status(self) -> GateStatus:
         with self._lock:
-            return GateStatus(self._slots, self._busy, len(self._waiting))
+            return GateStatus(self._slots * len(self._busy), sum(self._busy), len(self._waiting))
+
+    def set_up(self, engine: int, up: bool) -> None:
+        """Whether an engine is given work; while none is, all are tried."""
+        with self._lock:
+            self._up[engine] = up
+            self._admit()
 
     def position(self, ticket: Ticket) -> tuple[int, int | None]:
         """Place in the queue (1 = next) and estimated seconds until its turn; (0, 0) when admitted or gone."""
@@ -69,43 +96,121 @@ class Gate:
         with self._lock:
             if ticket in self._waiting:
                 self._waiting.remove(ticket)
-            elif ticket.admitted_at is not None:
+            elif ticket.engine is not None:
                 self._learn(self._clock() - ticket.admitted_at)
-                ticket.admitted_at = None
-                self._busy -= 1
-                if self._waiting:
-                    self._admit(self._waiting.popleft())
+                self._free(ticket)
+            self._admit()
 
-    def _admit(self, ticket: Ticket) -> None:
-        self._busy += 1
-        ticket.admitted_at = self._clock()
-        ticket.admitted.set()
+    def retry(self, ticket: Ticket) -> bool:
+        """The ticket's engine has failed: wait, before all others, for one that it has not tried. False = none left."""
+        with self._lock:
+            if ticket.engine is None or len(ticket.tried) + 1 >= len(self._busy):
+                return False
+            ticket.tried.add(ticket.engine)
+            self._free(ticket)
+            ticket.tag = -math.inf
+            self._waiting.insert(0, ticket)
+            self._admit()
+            return True
+
+    def _next_tag(self, payer: str) -> float:
+        tags = (ticket.tag for ticket in (*self._waiting, *self._running) if ticket.payer == payer)
+        return max(self._virtual, 1 + max(tags, default=-math.inf))
+
+    def _may_wait(self, ticket: Ticket) -> bool:
+        """The ticket itself stands in the queue already."""
+        if len(self._waiting) > self._queue:
+            return False
+        own = sum(waiting.payer == ticket.payer for waiting in self._waiting)
+        return own == 1 or len(self._waiting) <= math.ceil(self._queue * _OWN_SHARE)
+
+    def _admit(self) -> None:
+        """Give free slots to those whose turn it is."""
+        for ticket in list(self._waiting):
+            if sum(self._busy) >= self._slots * len(self._busy):
+                return
+            engine = self._free_engine(ticket)
+            if engine is None:
+                continue
+            self._waiting.remove(ticket)
+            # Time moves on by this request's share among all who are here, so that a stream of ever new payers (each
+            # of whom begins at the present) cannot hold back those who have waited.
+            payers = len({other.payer for other in (*self._waiting, *self._running, ticket)})
+            self._virtual = max(self._virtual, ticket.tag) + 1 / (1 + payers)
+            self._busy[engine] += 1
+            self._running.add(ticket)
+            ticket.admitted_at, ticket.engine = self._clock(), engine
+            self._remember(ticket.affinity, engine)
+            ticket.admitted.set()
+
+    def _free_engine(self, ticket: Ticket) -> int | None:
+        """The least loaded engine that this ticket may have now."""
+        untried = [engine for engine in range(len(self._busy)) if engine not in ticket.tried]
+        usable = [engine for engine in untried if self._up[engine]] or untried
+        free = [engine for engine in usable if self._busy[engine] < self._slots]
+        before = self._engine_of.get(ticket.affinity)
+        return min(free, key=lambda engine: (self._busy[engine], engine != before), default=None)
+
+    def _free(self, ticket: Ticket) -> None:
+        if ticket.engine is not None:
+            self._busy[ticket.engine] -= 1
+            ticket.engine = None
+            ticket.admitted.clear()
+            self._running.discard(ticket)
+
+    def _remember(self, affinity: str, engine: int) -> None:
+        if affinity and len(self._busy) > 1:
+            self._engine_of[affinity] = engine
+            self._engine_of.move_to_end(affinity)
+            if len(self._engine_of) > _REMEMBERED:
+                self._engine_of.popitem(last=False)
 
     def _learn(self, held_s: float) -> None:
         known = held_s if self._average_s is None else self._average_s
         self._average_s = known + _NEWEST * (held_s - known)
 
     def _eta(self, place: int) -> int | None:
+        """Whole rounds of answers in front, and the rest of the running answer that makes the place free."""
         if self._average_s is None:
             return None
-        return min(max(1, math.ceil(self._average_s * place / self._slots)), _LONGEST_GUESS_S)
+        moment, slots = self._clock(), self._slots * len(self._busy)
+        left = sorted(max(0.0, self._average_s - (moment - ticket.admitted_at)) for ticket in self._running)
+        rounds, turn = divmod(place - 1, slots)
+        rest = left[turn] if turn < len(left) else 0.0
+        return min(max(1, math.ceil(rounds * self._average_s + rest)), _LONGEST_GUESS_S)
+
+    def _next_place_s(self) -> int:
+        """Seconds until somebody moves up and a place becomes free."""
+        eta = self._eta(1)
+        return _FIRST_GUESS_S if eta is None else eta
 
 
 class Ticket:
     """One request's place; leaving the `with` gives it back, however the request ended."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Gate, payer: str, affinity: str, tag: float, arrival: int) -> None:
         self._gate = gate
+        self.payer, self.affinity, self.tag, self.arrival = payer, affinity, tag, arrival
         self.admitted = threading.Event()
-        self.admitted_at: float | None = None
+        self.admitted_at = 0.0
+        self.engine: int | None = None
+        self.tried: set[int] = set()
+
+    def order(self) -> tuple[float, int]:
+        """What the queue is sorted by."""
+        return self.tag, self.arrival
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for the slot; returns whether it is ours."""
+        """Wait for the slot; returns whether it is ours, on the engine with the number `engine`."""
         return self.admitted.wait(timeout_s)
 
     def position(self) -> tuple[int, int | None]:
         """See Gate.position."""
         return self._gate.position(self)
+
+    def retry(self) -> bool:
+        """See Gate.retry."""
+        return self._gate.retry(self)
 
     def __enter__(self) -> Ticket:
         return self

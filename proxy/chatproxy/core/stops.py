@@ -44,8 +44,9 @@ class StopFilter:
 class TrimFilter:
     """Drops white space in front of and behind a text, keeping what lies between."""
 
-    def __init__(self) -> None:
-        self._started = False
+    def __init__(self, *, begun: bool = False) -> None:
+        """`begun`: the text goes on from an earlier part, so white space in front lies between."""
+        self._started = begun
         self._held = ""
 
     def feed(self, piece: str) -> str:

@@ -10,9 +10,9 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from chatproxy.core.ports import Engine
+from chatproxy.core.ports import Tokenizer
 from chatproxy.core.prompts import Prompt, PromptFormat
 from chatproxy.core.types import Bot, Turn
 from chatproxy.errors import ContextTooLong
@@ -40,8 +40,8 @@ class Fitted:
 class Window:
     """Fits prompts into `context_size` tokens, or fewer where the engine itself has less."""
 
-    def __init__(self, engine: Engine, context_size: int) -> None:
-        self._engine = engine
+    def __init__(self, engines: Tokenizer, context_size: int) -> None:
+        self._engine = engines
         self._configured = context_size
         self._known: OrderedDict[bytes, int] = OrderedDict()
         self._lock = threading.Lock()
@@ -50,8 +50,8 @@ class Window:
         """Tokens of prompt and answer together."""
         return min(self._configured, self._engine.context_size() or self._configured)
 
-    def fit(self, prompt_format: PromptFormat, bot: Bot, turns: Sequence[Turn]) -> Fitted:
-        """Write `turns` (oldest first, the last one is the question) for `bot`.
+    def fit(self, prompt_format: PromptFormat, bot: Bot, turns: Sequence[Turn], begun: str = "") -> Fitted:
+        """Write `turns` (oldest first, the last one is the question) for `bot`, and what there is of the answer (`begun`).
 
         Raises ContextTooLong with the numbers, EngineFailure where tokens cannot be counted.
         """
@@ -65,11 +65,11 @@ class Window:
 
         prompt, tokens = self._measured(render(0), budget)
         if tokens <= budget:
-            return Fitted(prompt, 0, max_tokens, context)
+            return self._fitted(Fitted(prompt, 0, max_tokens, context), begun)
         for dropped in self._cuts(turns, budget):
             prompt, tokens = self._measured(render(dropped), budget)
             if tokens <= budget:
-                return Fitted(prompt, dropped, max_tokens, context)
+                return self._fitted(Fitted(prompt, dropped, max_tokens, context), begun)
         raise ContextTooLong(
             public=f"The message needs {tokens} tokens together with the bot's instructions, but only {budget} fit: "
             f"{context} in the model's context window, less {max_tokens} for the answer and 5 % reserve."
@@ -87,6 +87,13 @@ class Window:
                 f"{context}. The oldest part would be lost without a word; shorten the prompt or ask for less."
             )
         return context
+
+    def _fitted(self, fitted: Fitted, begun: str) -> Fitted:
+        """With the part of the answer that is there already, which has had its share of the tokens."""
+        if not begun:
+            return fitted
+        prompt = replace(fitted.prompt, text=fitted.prompt.text + begun)
+        return replace(fitted, prompt=prompt, max_tokens=max(1, fitted.max_tokens - self._engine.count_tokens(begun)))
 
     def _measured(self, prompt: Prompt, budget: int) -> tuple[Prompt, int]:
         return prompt, self._count(prompt.text, budget)
@@ -119,6 +126,7 @@ class Window:
         block, total = max(1, int(budget * _STEP)), 0
         for dropped, turn in enumerate(turns[:last], start=1):
             total += self._tokens_of_turn(turn.text)
-            if total >= block * (len(cuts) + 1):
+            # What is left begins with a question: formats with strict turns know no other beginning.
+            if total >= block * (len(cuts) + 1) and turns[dropped].role == "user":
                 cuts.append(dropped)
         return cuts if not last or cuts[-1:] == [last] else [*cuts, last]

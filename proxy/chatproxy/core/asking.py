@@ -1,0 +1,146 @@
+"""From a question to everything that is needed to answer it: bot, conversation, turns, the answer's empty place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from chatproxy.core.ports import Bots, History
+from chatproxy.core.prompts import Formats, PromptFormat
+from chatproxy.core.rules import answer_by_rule
+from chatproxy.core.types import Bot, Caller, Conversation, Message, Turn, new_id, now
+from chatproxy.errors import InvalidRequest, NotFound
+
+_TITLE_LENGTH = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What somebody wants answered; without a conversation a new one begins, without a bot the default one answers.
+
+    `instead_of` is the id of an earlier message: of a question, which this one replaces with all that followed it; or
+    of an answer, to be given anew (`text` is empty then).
+    """
+
+    caller: Caller
+    text: str
+    conversation_id: str | None = None
+    bot: str | None = None
+    instead_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A question that can be answered. `turns` end with it; `rule` is a fixed answer that the bot has for it."""
+
+    caller: Caller
+    bot: Bot
+    format: PromptFormat
+    conversation: Conversation
+    turns: Sequence[Turn]
+    asked: Message | None  # None where it is stored already
+    answer: Message
+    is_new: bool = False
+    instead_of: str | None = None
+    rule: str | None = None
+
+
+class Asking:
+    """Looks up and stores what belongs to a question."""
+
+    def __init__(
+        self, history: History, bots: Bots, formats: Formats, *, default_bot: str, default_format: str
+    ) -> None:
+        self._history, self._bots, self._formats = history, bots, formats
+        self._default_bot, self._default_format = default_bot, default_format
+
+    def of(self, question: Question) -> Ask:
+        """Stores nothing. Raises NotFound, InvalidRequest, StorageUnavailable."""
+        if question.instead_of:
+            old = self._replaceable(question, question.instead_of)
+            if old.role == "assistant":
+                return self._regenerated(question.caller, old)
+            question = replace(question, conversation_id=old.conversation_id)
+        known = self._known(question)
+        bot = self._bot(question, known)
+        if bot.max_message and len(question.text) > bot.max_message:
+            raise InvalidRequest(
+                f"message: has {len(question.text)} characters, this bot takes at most {bot.max_message}"
+            )
+        conversation = replace(known, retention_days=bot.retention_days) if known else _begun(question, bot)
+        asked = Message(new_id(), conversation.id, "user", question.text, now())
+        past = self._past(question.caller, conversation.id, question.instead_of) if known else []
+        return Ask(
+            question.caller,
+            bot,
+            self._format(bot),
+            conversation,
+            [*past, asked.turn],
+            asked,
+            _place(conversation.id),
+            is_new=known is None,
+            instead_of=question.instead_of,
+            rule=answer_by_rule(bot, question.text),
+        )
+
+    def again(self, caller: Caller, message_id: str) -> Ask:
+        """An answer that may have been interrupted, with what was asked. Raises NotFound."""
+        answer = self._history.message(caller.owner, message_id)
+        if answer.role != "assistant":
+            raise NotFound(f"{message_id} is a question", public="There is no answer with this id.")
+        conversation = self._history.conversation(caller.owner, answer.conversation_id)
+        bot = self._bots.get(conversation.bot)
+        turns = self._past(caller, conversation.id, answer.id)
+        return Ask(caller, bot, self._format(bot), conversation, turns, None, answer)
+
+    def store(self, ask: Ask) -> None:
+        """Put question and answer side by side. Raises StorageUnavailable, NotFound."""
+        messages = [ask.asked, ask.answer] if ask.asked else [ask.answer]
+        self._history.begin(ask.conversation, messages, new=ask.is_new, instead_of=ask.instead_of)
+
+    def _regenerated(self, caller: Caller, old: Message) -> Ask:
+        ask = self.again(caller, old.id)
+        if not ask.turns or ask.turns[-1].role != "user":
+            raise InvalidRequest("This answer has no question any more: ask it again.")
+        conversation = replace(ask.conversation, retention_days=ask.bot.retention_days)
+        return replace(ask, conversation=conversation, answer=_place(conversation.id), instead_of=old.id)
+
+    def _replaceable(self, question: Question, message_id: str) -> Message:
+        """A question for a new text, an answer for none."""
+        old = self._history.message(question.caller.owner, message_id)
+        role, what = ("user", "question") if question.text else ("assistant", "answer")
+        if old.role != role or question.conversation_id not in (None, old.conversation_id):
+            raise NotFound(f"{old.id} is not that", public=f"There is no {what} with this id in this conversation.")
+        return old
+
+    def _known(self, question: Question) -> Conversation | None:
+        if question.conversation_id is None:
+            return None
+        return self._history.conversation(question.caller.owner, question.conversation_id)
+
+    def _bot(self, question: Question, known: Conversation | None) -> Bot:
+        if known and question.bot not in (None, known.bot):
+            raise InvalidRequest(
+                f"bot: this conversation belongs to the bot {known.bot!r}; start a new one to change it"
+            )
+        return self._bots.get(known.bot if known else question.bot or self._default_bot)
+
+    def _past(self, caller: Caller, conversation_id: str, before: str | None) -> list[Turn]:
+        past = self._history.recent(caller.owner, conversation_id, before=before)
+        return [message.turn for message in past if message.text]
+
+    def _format(self, bot: Bot) -> PromptFormat:
+        return self._formats.get(self._default_format if bot.format == "auto" else bot.format)
+
+
+def _begun(question: Question, bot: Bot) -> Conversation:
+    first_line = question.text.strip().partition("\n")[0]
+    moment = now()
+    return Conversation(
+        new_id(), question.caller.owner, bot.id, first_line[:_TITLE_LENGTH], moment, moment, bot.retention_days
+    )
+
+
+def _place(conversation_id: str) -> Message:
+    """An answer that is yet to come."""
+    return Message(new_id(), conversation_id, "assistant", "", now(), "interrupted")
