@@ -18,7 +18,7 @@ from chatproxy.adapters.openai_engine import OpenAiEngine
 from chatproxy.core.answer import Answers
 from chatproxy.core.asking import Asking
 from chatproxy.core.completions import Completions
-from chatproxy.core.engines import Engines, watch
+from chatproxy.core.engines import AnyEngine, Engines, watch
 from chatproxy.core.generation import Generations
 from chatproxy.core.keys import Keyring
 from chatproxy.core.limits import Limiter
@@ -55,7 +55,7 @@ def create_app(
     _check_default_bot(bots, settings.default_bot)
     if checks is None:
         chroma = Chroma(settings.chroma_url, token=settings.chroma_token)
-        checks = (*real_engines, database, chroma, Embeddings(settings.embeddings_url))
+        checks = (_health(real_engines), database, chroma, Embeddings(settings.embeddings_url))
 
     shared = Engines(engines or real_engines)
     slots = settings.engine_slots * len(shared)
@@ -102,6 +102,10 @@ def _engine(settings: Settings, number: int) -> Koboldcpp | OpenAiEngine:
     if settings.engine_api == "koboldcpp":
         return Koboldcpp(url, name=name, api_key=key, first_token_s=first, idle_s=idle)
     return OpenAiEngine(url, name=name, model=settings.model, api_key=key, first_token_s=first, idle_s=idle)
+
+
+def _health(engines: Sequence[HealthCheck]) -> HealthCheck:
+    return engines[0] if len(engines) == 1 else AnyEngine(engines)
 
 
 def _check_default_bot(bots: Bots, default: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from typing import Any
 
 import requests
@@ -9,6 +11,8 @@ from requests.adapters import HTTPAdapter
 
 # koboldcpp serves 24 connections in all; streams take up to ENGINE_SLOTS of them.
 _CONNECTIONS = 4
+# The ids of a long prompt's tokens, or a batch of vectors, come to a few MB; more is not an answer to us.
+_LONGEST_ANSWER = 64 << 20
 
 
 class CallFailed(Exception):
@@ -38,9 +42,10 @@ class Service:
 
     def _call(self, method: str, path: str, payload: Any, timeout_s: float) -> Any:
         try:
-            response = self._session.request(
-                method, self.base_url + path, json=payload, timeout=timeout_s, allow_redirects=False
-            )
+            with self._session.request(
+                method, self.base_url + path, json=payload, timeout=timeout_s, allow_redirects=False, stream=True
+            ) as response:
+                body = _body(response, time.monotonic() + timeout_s)
         except requests.Timeout:
             raise CallFailed(f"no answer within {timeout_s:g} s") from None
         except requests.ConnectionError as error:
@@ -50,9 +55,21 @@ class Service:
         if response.status_code != 200:
             raise CallFailed(f"HTTP {response.status_code}")
         try:
-            return response.json()
+            return json.loads(body)
         except (ValueError, RecursionError):
             raise CallFailed("the answer is not JSON") from None
+
+
+def _body(response: requests.Response, deadline: float) -> bytes:
+    """The answer's body, as long as it comes in time and is not endless: requests' time-out counts single reads."""
+    body = bytearray()
+    for piece in response.iter_content(65536):
+        body += piece
+        if len(body) > _LONGEST_ANSWER:
+            raise CallFailed("the answer is too long")
+        if time.monotonic() > deadline:
+            raise requests.Timeout
+    return bytes(body)
 
 
 def _reason(error: BaseException) -> str:

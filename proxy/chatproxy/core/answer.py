@@ -20,7 +20,7 @@ from chatproxy.core.generation import Finished, Generations, Place, Queued, Toke
 from chatproxy.core.ports import History
 from chatproxy.core.running import Run, Running
 from chatproxy.core.sampling import PRESETS
-from chatproxy.core.types import Caller, FinishReason, Generation, Message, Usage
+from chatproxy.core.types import Caller, FinishReason, Generation, Message, Status, Usage
 from chatproxy.core.window import Fitted, Window
 from chatproxy.errors import ChatProxyError, EngineFailure, NotFound
 
@@ -167,7 +167,7 @@ class Answers:
         if finished is None:
             raise EngineFailure("the generation ended without an end")
         text = before + run.text
-        status = "interrupted" if finished.reason == "cancelled" else "complete"
+        status: Status = "interrupted" if finished.reason == "cancelled" else "complete"
         answer = replace(ask.answer, text=text, status=status, finish_reason=finished.reason, usage=finished.usage)
         self._history.finish(ask.caller.owner, answer)
         truncated = fitted.dropped_turns > 0

@@ -51,6 +51,27 @@ class Engines:
         raise failure
 
 
+class AnyEngine:
+    """Implements HealthCheck over several engines: one that answers is enough to answer questions."""
+
+    name = "engine"
+
+    def __init__(self, checks: Sequence[HealthCheck]) -> None:
+        self._checks = checks
+
+    def check(self) -> None:
+        """See core.ports.HealthCheck."""
+        reasons = []
+        for check in self._checks:
+            try:
+                check.check()
+            except Unhealthy as error:
+                reasons.append(f"{check.name}: {error}")
+            else:
+                return
+        raise Unhealthy("; ".join(reasons))
+
+
 def watch(checks: Sequence[HealthCheck], gate: Gate, *, every_s: float = _WATCH_EVERY_S) -> None:
     """Keep telling the gate which engines are well, from threads that end with the process.
 

@@ -51,7 +51,7 @@ class Window:
         return min(self._configured, self._engine.context_size() or self._configured)
 
     def fit(self, prompt_format: PromptFormat, bot: Bot, turns: Sequence[Turn], begun: str = "") -> Fitted:
-        """Write `turns` (oldest first, the last one is the question) for `bot`, and what there is of the answer (`begun`).
+        """Write `turns` (oldest first, the last one is the question) for `bot`; `begun` is what there is of the answer.
 
         Raises ContextTooLong with the numbers, EngineFailure where tokens cannot be counted.
         """

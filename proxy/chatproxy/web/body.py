@@ -12,10 +12,18 @@ from flask import Request
 from chatproxy.errors import InvalidRequest
 
 
-def read_object(request: Request, *, known: Collection[str] | None = None) -> dict[str, Any]:
-    """The body's JSON object, whatever its Content-Type says. With `known`, other fields are refused."""
+def read_object(
+    request: Request, *, known: Collection[str] | None = None, may_be_empty: bool = False
+) -> dict[str, Any]:
+    """The body's JSON object, whatever its Content-Type says. With `known`, other fields are refused.
+
+    `may_be_empty`: no body at all counts as an object without fields.
+    """
+    data = request.get_data(cache=False)
+    if may_be_empty and not data:
+        return {}
     try:
-        body = json.loads(request.get_data(cache=False), parse_constant=_no_constant)
+        body = json.loads(data, parse_constant=_no_constant)
     except UnicodeDecodeError:
         raise InvalidRequest("The body is not UTF-8.") from None
     except RecursionError:

@@ -1,24 +1,32 @@
-"""The native API: POST /api/v1/chat, as JSON or as a stream of events."""
+"""The native API: POST /api/v1/chat and what can be done with an answer while it is made and after.
+
+A stream's `token` events carry ids: how many characters of the answer have been sent up to and with the event. A
+client that lost its connection sends the last one back (Last-Event-ID) and gets exactly what follows.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Generator
 from typing import Any
 
 from flask import Blueprint, Response, request
 
-from chatproxy.core.answer import AnswerEvent, Answers, Done, Question, Started
+from chatproxy.core.answer import AnswerEvent, Answers, Done, Replaced, Started
+from chatproxy.core.asking import Question
 from chatproxy.core.generation import Queued, Token
 from chatproxy.core.types import Usage
-from chatproxy.errors import InvalidRequest
+from chatproxy.errors import ChatProxyError, InvalidRequest, NotFound
 from chatproxy.web.auth import caller, needs
 from chatproxy.web.body import Fields, read_object
 from chatproxy.web.clients import watch
 from chatproxy.web.markdown import to_html
-from chatproxy.web.responses import json_response
-from chatproxy.web.sse import Frame, event_stream, to_the_end
+from chatproxy.web.responses import error_response, json_response
+from chatproxy.web.sse import encode, named_error, stream, to_the_end
 
-_FIELDS = ("message", "conversation_id", "bot", "stream")
+_FIELDS = ("message", "conversation_id", "bot", "stream", "edit")
 _LONGEST_MESSAGE = 200_000  # characters; far beyond any context window, short enough to count its tokens at once
+_ID = r"[0-9a-f]{32}"
 CLIENT_CLOSED_REQUEST = 499  # nginx's status for the log; nobody is there to read it
 
 
@@ -29,23 +37,50 @@ def blueprint(answers: Answers) -> Blueprint:
     @routes.post("/api/v1/chat")
     @needs("chat")
     def chat() -> Response:
-        question, stream = _read_question()
-        events = answers.reply(question)
-        # Up to here an error has its own HTTP status; once a stream has begun it is an event.
-        started = next(events)
-        gone = watch(request.environ)
-        if stream:
-            response = event_stream(events, _frame, gone)
-        else:
-            done = to_the_end(events, gone)
-            payload = _answer(done) if isinstance(done, Done) else {}
-            response = json_response(payload, 200 if payload else CLIENT_CLOSED_REQUEST)
-        if isinstance(started, Started):
-            response.headers["X-Conversation-Id"] = started.conversation_id
-            response.headers["X-Message-Id"] = started.message_id
-        return response
+        question, streamed = _read_question()
+        return respond(answers.reply(question), streamed=streamed)
+
+    @routes.post("/api/v1/messages/<message_id>/regenerate")
+    @needs("chat")
+    def regenerate(message_id: str) -> Response:
+        fields = Fields(read_object(request, known=("stream",), may_be_empty=True))
+        question = Question(caller(), "", instead_of=_checked(message_id))
+        return respond(answers.reply(question), streamed=fields.flag("stream") or False)
+
+    @routes.get("/api/v1/chat/<message_id>/stream")
+    @needs("chat")
+    def resume(message_id: str) -> Response:
+        after = _last_event_id()
+        return respond(answers.resume(caller(), _checked(message_id), after), streamed=True, after=after)
+
+    @routes.post("/api/v1/chat/<message_id>/cancel")
+    @needs("chat")
+    def cancel(message_id: str) -> Response:
+        return json_response({"cancelled": answers.cancel(caller(), _checked(message_id))})
 
     return routes
+
+
+def respond(events: Generator[AnswerEvent], *, streamed: bool, after: int = 0) -> Response:
+    """An answer as events or as one JSON object; `after` is how many characters of it the client has already."""
+    # Up to here an error has its own HTTP status; once a stream has begun it is an event.
+    started = next(events)
+    gone = watch(request.environ)
+    if streamed:
+        response = stream(events, _writer(after), named_error, gone)
+    else:
+        try:
+            done = to_the_end(events, gone)
+        except ChatProxyError as error:
+            response = error_response(error)
+        else:
+            payload = answer_of(done) if isinstance(done, Done) else {}
+            response = json_response(payload, 200 if payload else CLIENT_CLOSED_REQUEST)
+    if isinstance(started, Started):
+        # On errors too: the question is stored, and its answer can be resumed.
+        response.headers["X-Conversation-Id"] = started.conversation_id
+        response.headers["X-Message-Id"] = started.message_id
+    return response
 
 
 def _read_question() -> tuple[Question, bool]:
@@ -54,27 +89,52 @@ def _read_question() -> tuple[Question, bool]:
     if message is None or not message.strip():
         raise InvalidRequest("message: is missing or empty")
     question = Question(
-        caller=caller(),
-        text=message,
-        conversation_id=fields.pattern("conversation_id", r"[0-9a-f]{32}", "the id of a conversation"),
+        caller(),
+        message,
+        conversation_id=fields.pattern("conversation_id", _ID, "the id of a conversation"),
         bot=fields.pattern("bot", r"[a-z0-9][a-z0-9_-]{0,63}", "the name of a bot"),
+        instead_of=fields.pattern("edit", _ID, "the id of the question that this one replaces"),
     )
     return question, fields.flag("stream") or False
 
 
-def _frame(event: AnswerEvent) -> Frame | None:
-    match event:
-        case Queued():
-            return "queued", {"position": event.position, "eta_s": event.eta_s}
-        case Token():
-            return "token", {"text": event.text}
-        case Done():
-            return "done", _answer(event)
-        case _:
-            return None
+def _checked(message_id: str) -> str:
+    if not re.fullmatch(_ID, message_id):
+        raise NotFound("not the shape of an id", public="There is no message with this id.")
+    return message_id
 
 
-def _answer(done: Done) -> dict[str, Any]:
+def _last_event_id() -> int:
+    raw = request.headers.get("Last-Event-ID", "0")
+    if not re.fullmatch(r"[0-9]{1,9}", raw):
+        raise InvalidRequest("Last-Event-ID: must be the id of a token event")
+    return int(raw)
+
+
+def _writer(after: int) -> Callable[[AnswerEvent], bytes]:
+    sent = after
+
+    def write(event: AnswerEvent) -> bytes:
+        nonlocal sent
+        match event:
+            case Queued():
+                return encode("queued", {"position": event.position, "eta_s": event.eta_s})
+            case Token():
+                sent += len(event.text)
+                return encode("token", {"text": event.text}, sent)
+            case Replaced():
+                sent = len(event.text)
+                return encode("replace", {"text": event.text}, sent)
+            case Done():
+                return encode("done", answer_of(event))
+            case _:
+                return b""
+
+    return write
+
+
+def answer_of(done: Done) -> dict[str, Any]:
+    """The JSON of a finished answer."""
     return {
         "conversation_id": done.conversation_id,
         "message_id": done.message_id,

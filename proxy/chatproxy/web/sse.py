@@ -34,9 +34,9 @@ def event_stream(
 
     def write(event: E) -> bytes:
         told = frame(event)
-        return _encode(*told) if told else b""
+        return encode(*told) if told else b""
 
-    return stream(events, write, _named_error, gone, ping_every_s=ping_every_s)
+    return stream(events, write, named_error, gone, ping_every_s=ping_every_s)
 
 
 def stream(
@@ -107,12 +107,15 @@ def _chunks(
         yield failed(ChatProxyError())
 
 
-def _named_error(error: ChatProxyError) -> bytes:
-    return _encode("error", {"code": error.code, "message": error.public})
+def named_error(error: ChatProxyError) -> bytes:
+    """A failure as the stream's last event."""
+    return encode("error", {"code": error.code, "message": error.public})
 
 
-def _encode(name: str, data: dict[str, Any]) -> bytes:
-    return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n".encode()
+def encode(name: str, data: dict[str, Any], event_id: int | None = None) -> bytes:
+    """One named event; `event_id` is what a client sends back as Last-Event-ID."""
+    line = "" if event_id is None else f"id: {event_id}\n"
+    return f"event: {name}\n{line}data: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n".encode()
 
 
 def to_the_end(events: Generator[E], gone: Callable[[], bool]) -> E | None:

@@ -18,6 +18,7 @@ from chatproxy.core.types import (
     Bot,
     Conversation,
     EngineEvent,
+    Feedback,
     Finish,
     Generation,
     Idle,
@@ -26,7 +27,7 @@ from chatproxy.core.types import (
     Page,
     Text,
 )
-from chatproxy.errors import NotFound, StorageUnavailable, Unhealthy
+from chatproxy.errors import InvalidRequest, NotFound, StorageUnavailable, Unhealthy
 from chatproxy.settings import Settings
 
 Script = Iterable[EngineEvent | Exception] | Callable[[Generation], Iterable[EngineEvent | Exception]]
@@ -112,18 +113,51 @@ class MemoryHistory:
         found, begin = self.stored[conversation_id], int(cursor or 0)
         return Page(found[begin : begin + limit], str(begin + limit) if begin + limit < len(found) else None)
 
-    def recent(self, owner: str, conversation_id: str) -> Sequence[Message]:
+    def recent(self, owner: str, conversation_id: str, *, before: str | None = None) -> Sequence[Message]:
         self.conversation(owner, conversation_id)
-        return list(self.stored[conversation_id])
+        return list(itertools.takewhile(lambda m: m.id != before, self.stored[conversation_id]))
 
-    def add(self, owner: str, message: Message) -> None:
+    def message(self, owner: str, message_id: str) -> Message:
+        self._check()
+        for message in self.all_messages:
+            if message.id == message_id and self.conversations_by_id[message.conversation_id].owner == owner:
+                return message
+        raise NotFound(public="There is no message with this id.")
+
+    def begin(
+        self, conversation: Conversation, messages: Sequence[Message], *, new: bool, instead_of: str | None = None
+    ) -> None:
+        self._count_write()
+        if new:
+            self.create(conversation)
+        self.conversation(conversation.owner, conversation.id)
+        kept = list(self.recent(conversation.owner, conversation.id, before=instead_of))
+        self.stored[conversation.id] = [*kept, *messages]
+        self.conversations_by_id[conversation.id] = replace(conversation, updated_at=messages[-1].created_at)
+
+    def finish(self, owner: str, message: Message, *, durable: bool = True) -> None:
+        self._count_write()
+        self.message(owner, message.id)
+        self.stored[message.conversation_id] = [
+            message if known.id == message.id else known for known in self.stored[message.conversation_id]
+        ]
+
+    def rename(self, owner: str, conversation_id: str, title: str) -> Conversation:
+        renamed = replace(self.conversation(owner, conversation_id), title=title)
+        self.conversations_by_id[conversation_id] = renamed
+        return renamed
+
+    def rate(self, owner: str, message_id: str, feedback: Feedback | None) -> None:
+        message = self.message(owner, message_id)
+        if message.role != "assistant":
+            raise InvalidRequest("Only answers can be rated.")
+        self.finish(owner, replace(message, feedback=feedback))
+
+    def _count_write(self) -> None:
         if self.adds_left is not None:
             self.adds_left -= 1
             self.down = self.adds_left < 0
-        conversation = self.conversation(owner, message.conversation_id)
-        self.conversations_by_id[conversation.id] = replace(conversation, updated_at=message.created_at)
-        if all(message.id != known.id for known in self.stored[conversation.id]):
-            self.stored[conversation.id].append(message)
+        self._check()
 
     def delete(self, owner: str, conversation_id: str) -> None:
         self.conversation(owner, conversation_id)
@@ -215,7 +249,7 @@ class World:
     def __post_init__(self) -> None:
         self.app: Flask = create_app(
             self.settings,
-            engine=self.engine,
+            engines=(self.engine,),
             history=self.history,
             keys=self.keys,
             bots=self.bots,

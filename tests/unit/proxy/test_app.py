@@ -26,7 +26,7 @@ def test_a_call_of_2023_and_a_chat_on_koboldcpp(version: str) -> None:
     keys, history = MemoryKeys(), MemoryHistory()
     key, _ = Keyring(keys).create("t", frozenset({"chat", "kobold"}))
     with KoboldcppDouble(version=version, reply=["I am", " sorry.", "<|user|>", "No"]) as double:
-        settings = Settings(engine_api="koboldcpp", engine_url=double.url, bots_dir=BOTS, prompt_format="metharme")
+        settings = Settings(engine_api="koboldcpp", engine_urls=(double.url,), bots_dir=BOTS, prompt_format="metharme")
         client = create_app(settings, history=history, keys=keys, checks=()).test_client()
         headers = {"Authorization": f"Bearer {key}"}
         response = client.post("/api/v1/generate/", json=CALL_OF_2023, headers=headers)
@@ -62,7 +62,7 @@ def test_a_bad_setting_ends_the_start_in_one_line(module: str) -> None:
     assert ended.returncode == (1 if module == "gunicorn" else 3)
     assert ended.stderr.strip() == (
         "chatproxy cannot start: ENGINE_SLOTS='many' is not a whole number from 1 to 1024 "
-        "(answers the engine generates at the same time)"
+        "(answers each engine generates at the same time)"
     )
 
 

@@ -12,7 +12,7 @@ from chatproxy.settings import OPTIONS, Settings
 
 def test_an_empty_environment_gives_the_defaults() -> None:
     settings = Settings.from_environment({})
-    assert settings.engine_url == "http://engine:5001"
+    assert settings.engine_urls == ("http://engine:5001",)
     assert settings.bots_dir == Path("/etc/chatbot/bots")
 
 
@@ -25,6 +25,8 @@ def test_an_empty_variable_counts_as_not_set() -> None:
     [
         ("ENGINE_API", "ollama"),
         ("ENGINE_URL", "engine:5001"),
+        ("ENGINE_URL", "http://a:1,http://a:1"),
+        ("ENGINE_URL", "http://a:1,"),
         ("ENGINE_SLOTS", "0"),
         ("ENGINE_SLOTS", "two"),
         ("CONTEXT_SIZE", "4096.5"),

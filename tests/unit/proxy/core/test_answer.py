@@ -7,9 +7,13 @@ from collections.abc import Generator
 
 import pytest
 
-from chatproxy.core.answer import AnswerEvent, Answers, Done, Question, Started
+from chatproxy.core.answer import AnswerEvent, Answers, Done, Started
+from chatproxy.core.asking import Asking, Question
+from chatproxy.core.engines import Engines
 from chatproxy.core.generation import Generations, Queued, Token, Waiting
+from chatproxy.core.limits import Limiter
 from chatproxy.core.prompts import Formats
+from chatproxy.core.running import Running
 from chatproxy.core.slots import Gate
 from chatproxy.core.types import Caller, Finish, Text
 from chatproxy.core.window import Window
@@ -33,15 +37,10 @@ class Stage:
     ) -> None:
         self.engine = engine or FakeEngine()
         self.history, self.gate = MemoryHistory(), Gate(slots, queue)
-        self.answers = Answers(
-            Generations(self.engine, self.gate),
-            Window(self.engine, context),
-            self.history,
-            FakeBots(),
-            Formats(),
-            default_bot="assistant",
-            default_format="chatml",
-        )
+        engines = Engines([self.engine])
+        asking = Asking(self.history, FakeBots(), Formats(), default_bot="assistant", default_format="chatml")
+        generations = Generations(engines, self.gate, Limiter())
+        self.answers = Answers(asking, generations, Window(engines, context), self.history, Running())
 
     def ask(
         self, text: str = "Hi", *, conversation_id: str | None = None, bot: str | None = None, owner: str = "key:a"
@@ -79,7 +78,7 @@ def test_the_question_is_stored_before_the_engine_is_asked() -> None:
     events = stage.ask("Keep me")
     next(events)
     assert stage.engine.generations == []
-    assert stage.stored == [("user", "Keep me", "complete")]
+    assert stage.stored == [("user", "Keep me", "complete"), ("assistant", "", "interrupted")]
 
 
 def test_a_later_turn_sees_the_earlier_ones() -> None:
@@ -157,13 +156,13 @@ def test_a_client_that_leaves_stops_the_engine_and_keeps_the_part() -> None:
     events.close()
     assert stage.engine.closed == 1
     assert stage.stored == [("user", "Count", "complete"), ("assistant", "One two", "interrupted")]
-    assert stage.history.all_messages[1].finish_reason == "cancelled"
+    assert stage.history.all_messages[1].finish_reason is None
     stage.assert_free()
 
 
 def test_a_client_that_leaves_the_queue_frees_its_place_and_its_question_is_kept() -> None:
     stage = Stage()
-    with stage.gate.enter():
+    with stage.gate.enter("key:other"):
         events = stage.ask("I waited")
         assert isinstance(next(events), Started)
         assert next(events) == Queued(1, None)
@@ -171,12 +170,12 @@ def test_a_client_that_leaves_the_queue_frees_its_place_and_its_question_is_kept
         events.close()
         assert stage.gate.status().waiting == 0
     assert stage.engine.generations == []
-    assert stage.stored == [("user", "I waited", "complete")]
+    assert stage.stored == [("user", "I waited", "complete"), ("assistant", "", "interrupted")]
 
 
 def test_moving_up_in_the_queue_is_told() -> None:
     stage = Stage(queue=3)
-    running, before = stage.gate.enter(), stage.gate.enter()
+    running, before = stage.gate.enter("key:other"), stage.gate.enter("key:third")
     events = stage.ask()
     next(events)
     assert next(events) == Queued(2, None)
@@ -188,7 +187,7 @@ def test_moving_up_in_the_queue_is_told() -> None:
 
 def test_a_full_queue_refuses_and_stores_nothing() -> None:
     stage = Stage(queue=0)
-    with stage.gate.enter(), pytest.raises(Busy):
+    with stage.gate.enter("key:other"), pytest.raises(Busy):
         next(stage.ask())
     assert stage.stored == []
 
@@ -204,9 +203,11 @@ def test_a_message_that_cannot_fit_is_refused_and_not_stored() -> None:
 def test_an_engine_that_cannot_even_count_loses_no_message() -> None:
     stage = Stage(context=256)
     stage.engine.count_error = EngineFailure("down")
+    events = stage.ask("word " * 100)
+    assert isinstance(next(events), Started)
     with pytest.raises(EngineFailure):
-        next(stage.ask("word " * 100))
-    assert stage.stored[0][0] == "user"
+        next(events)
+    assert [role for role, _, _ in stage.stored] == ["user", "assistant"]
     stage.assert_free()
 
 

@@ -25,7 +25,7 @@ def events_of(response: TestResponse) -> list[tuple[str, Any]]:
 def _events(text: str) -> Iterator[tuple[str, Any]]:
     for block in text.split("\n\n"):
         if block and not block.startswith(":"):
-            name, data = block.split("\n")
+            name, *_, data = block.split("\n")
             yield name.removeprefix("event: "), json.loads(data.removeprefix("data: "))
 
 
@@ -207,3 +207,51 @@ def test_storage_that_is_down_is_a_503_that_says_so() -> None:
     assert response.json is not None
     assert response.json["error"]["code"] == "storage_unavailable"
     assert "Retry-After" in response.headers
+
+
+def test_a_lost_stream_goes_on_behind_the_last_event_id() -> None:
+    world = World(engine=FakeEngine([Text("Grüße 🙂 an"), EngineFailure("died")]))
+    client = world.client()
+    lost = client.post("/api/v1/chat", json={"message": "Hi", "stream": True})
+    assert "id: 10\n" in lost.get_data(as_text=True)
+    world.engine.script = says(" alle")
+    address = f"/api/v1/chat/{lost.headers['X-Message-Id']}/stream"
+    resumed = client.get(address, headers={"Last-Event-ID": "7"})
+    assert resumed.status_code == 200
+    assert [data["text"] for name, data in events_of(resumed) if name == "token"] == [" an", " alle"]
+    assert events_of(resumed)[-1][1]["answer"] == "Grüße 🙂 an alle"
+    assert "id: 15\n" in resumed.get_data(as_text=True)
+    assert client.get(address, headers={"Last-Event-ID": "x"}).status_code == 400
+    assert client.get("/api/v1/chat/nothing/stream").status_code == 404
+
+
+def test_a_failed_answer_tells_where_its_question_is() -> None:
+    world = World(engine=FakeEngine([EngineFailure("refused")]))
+    failed = world.client().post("/api/v1/chat", json={"message": "Hi"})
+    assert failed.status_code == 502
+    assert world.history.message("key:" + world.keys.looked_up[0], failed.headers["X-Message-Id"]).role == "assistant"
+    assert failed.headers["X-Conversation-Id"] in world.history.stored
+
+
+def test_an_answer_is_given_anew_and_a_question_edited() -> None:
+    world = World(engine=FakeEngine(says("first")))
+    client = world.client()
+    first = client.post("/api/v1/chat", json={"message": "Hi"}).json
+    assert first is not None
+    world.engine.script = says("second")
+    second = client.post(f"/api/v1/messages/{first['message_id']}/regenerate").json
+    assert second is not None
+    assert (second["answer"], second["conversation_id"]) == ("second", first["conversation_id"])
+    question = world.history.all_messages[0].id
+    edited = client.post("/api/v1/chat", json={"message": "Hello", "edit": question}).json
+    assert edited is not None
+    assert [message.text for message in world.history.all_messages] == ["Hello", "second"]
+
+
+def test_cancelling_what_has_ended_does_nothing_and_says_so() -> None:
+    world = World()
+    client = world.client()
+    done = client.post("/api/v1/chat", json={"message": "Hi"}).json
+    assert done is not None
+    assert client.post(f"/api/v1/chat/{done['message_id']}/cancel").json == {"cancelled": False}
+    assert client.post(f"/api/v1/chat/{'0' * 32}/cancel").status_code == 404
