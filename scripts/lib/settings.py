@@ -91,6 +91,13 @@ def base_url(value: str) -> str | None:
     return None if fits else "must be an address as http://10.0.0.5:8000"
 
 
+def base_urls(value: str) -> str | None:
+    """One address, or several with commas between."""
+    if any(base_url(part.strip()) for part in value.split(",")):
+        return "must be an address as http://10.0.0.5:8000, or several separated by commas"
+    return None
+
+
 def anything(value: str) -> str | None:
     return None
 
@@ -109,7 +116,7 @@ SETTINGS: dict[str, Setting] = {
     "HTTPS_PORT": Setting("443", whole(1, 65535)),
     "SOURCES": Setting("auto", one_of("auto", "upstream", "packages")),
     "ENGINE": Setting("koboldcpp", one_of("koboldcpp", "llamacpp", "external")),
-    "ENGINE_URL": Setting("", optional(base_url)),
+    "ENGINE_URL": Setting("", optional(base_urls)),
     "KOBOLDCPP_BACKEND": Setting("cpu", one_of("cpu", "openblas", "clblast", "cuda", "vulkan")),
     "KOBOLDCPP_BUILD": Setting("portable", one_of("portable", "native")),
     "KOBOLDCPP_SOURCE": Setting("", anything),

@@ -29,7 +29,7 @@ def test_every_default_is_valid(wanted: Callable[..., Settings]) -> None:
         ("HTTP_PORT", "0 65536 http 80.5 -1"),
         ("SOURCES", "all Upstream"),
         ("ENGINE", "kobold"),
-        ("ENGINE_URL", "10.0.0.5:8000 ftp://x http://"),
+        ("ENGINE_URL", "10.0.0.5:8000 ftp://x http:// http://a:8000,"),
         ("CONTEXT_SIZE", "many 0 255 4096.5 99999999999"),
         ("THREADS", "0 all -2"),
         ("GPU_LAYERS", "-1 some"),
@@ -53,7 +53,7 @@ def test_bad_values_are_refused(wanted: Callable[..., Settings], name: str, valu
     [
         ("DOMAIN", "localhost chat.example.org 203.0.113.5 2001:db8::1 a-b.c-d.example"),
         ("ACME_EMAIL", "me@example.org"),
-        ("ENGINE_URL", "http://10.0.0.5:8000 https://engine.example.org/v1"),
+        ("ENGINE_URL", "http://10.0.0.5:8000 https://engine.example.org/v1 http://a:8000,http://b:8000"),
         ("ENGINE_CPUS", "auto 2 1.5"),
         ("ENGINE_MEMORY", "auto 6g 6000m 6GB"),
         ("MODEL", "my.gguf models/my.gguf"),
