@@ -2,24 +2,33 @@
 
 The client connects on first use and reconnects by itself, so the proxy starts while MongoDB is down and recovers when
 it is back. A write that was acknowledged is on disk: w "majority" and j true (a standalone server acknowledges w 1 in
-memory only).
+memory only). UNFLUSHED is for writes that a later one takes to disk with it, or that may be lost.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import pymongo
 from pymongo.collection import Collection
 from pymongo.database import Database as MongoDatabase
-from pymongo.errors import ConnectionFailure, DuplicateKeyError, OperationFailure, PyMongoError
+from pymongo.errors import (
+    ConnectionFailure,
+    DuplicateKeyError,
+    OperationFailure,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+)
+from pymongo.write_concern import WriteConcern
 
 from chatproxy.adapters.remembered import Remembered
 from chatproxy.errors import StorageUnavailable, Unhealthy
 
 Document = dict[str, Any]
+T = TypeVar("T")
+UNFLUSHED = WriteConcern(w=1, j=False)
 
 _SERVER_SELECTION_MS = 3000
 _CONNECT_MS = 2000
@@ -33,8 +42,14 @@ def _create_indexes(database: MongoDatabase[Document]) -> None:
     database["messages"].create_index([("conversation_id", 1), ("seq", 1)], name="by_conversation", unique=True)
 
 
+def _create_expiry(database: MongoDatabase[Document]) -> None:
+    # Documents without `expires_at`, those of version 1 among them, stay for ever. mongod looks once a minute.
+    for name in ("conversations", "messages"):
+        database[name].create_index("expires_at", name="expiry", expireAfterSeconds=0)
+
+
 # Version N is reached by the N-th step. Steps are only ever appended, and each may be run again after a crash.
-MIGRATIONS: tuple[Callable[[MongoDatabase[Document]], None], ...] = (_create_indexes,)
+MIGRATIONS: tuple[Callable[[MongoDatabase[Document]], None], ...] = (_create_indexes, _create_expiry)
 
 
 class Database:
@@ -63,13 +78,19 @@ class Database:
         self._schema = Remembered(self._migrate)
 
     @contextmanager
-    def collection(self, name: str) -> Iterator[Collection[Document]]:
-        """A collection for one operation; MongoDB's errors come out as StorageUnavailable."""
+    def opened(self) -> Iterator[MongoDatabase[Document]]:
+        """All collections, for operations on several; MongoDB's errors come out as StorageUnavailable."""
         try:
             self._schema.get()
-            yield self._database[name]
+            yield self._database
         except PyMongoError as error:
             raise StorageUnavailable(f"MongoDB: {_short(error)}") from error
+
+    @contextmanager
+    def collection(self, name: str) -> Iterator[Collection[Document]]:
+        """A collection for one operation; MongoDB's errors come out as StorageUnavailable."""
+        with self.opened() as database:
+            yield database[name]
 
     def check(self) -> None:
         """See core.ports.HealthCheck."""
@@ -110,6 +131,16 @@ def insert_once(collection: Collection[Document], document: Document) -> None:
             collection.insert_one(document)
         except DuplicateKeyError:
             return  # the first attempt had arrived
+
+
+def again_if_broken(operation: Callable[[], T]) -> T:
+    """Run what may run twice; when the connection breaks in between, once more. Not where no server was found."""
+    try:
+        return operation()
+    except ServerSelectionTimeoutError:
+        raise
+    except ConnectionFailure:
+        return operation()
 
 
 def _short(error: PyMongoError) -> str:

@@ -1,30 +1,40 @@
-"""Conversations and messages in MongoDB.
-
-    conversations  _id, owner, bot, title, created_at, updated_at, messages (how many places were given out)
-    messages       _id, conversation_id, seq (place in the conversation, from 0), role, text, created_at, status,
-                   finish_reason, prompt_tokens, completion_tokens
+"""Conversations and messages in MongoDB; mongo_documents says what they look like, mongo_begin how they come in.
 
 Every query by conversation goes through its owner first.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Sequence
+from functools import partial
+from itertools import islice
 
 from pymongo import ReturnDocument
-from pymongo.collection import Collection
-from pymongo.errors import DuplicateKeyError
+from pymongo.database import Database as MongoDatabase
 
-from chatproxy.adapters.mongo import Database, Document, insert_once
-from chatproxy.core.types import Conversation, Message, Page, Usage
-from chatproxy.errors import InvalidRequest, NotFound
+from chatproxy.adapters.mongo import UNFLUSHED, Database, Document, again_if_broken, insert_once
+from chatproxy.adapters.mongo_begin import Beginning, hidden_in
+from chatproxy.adapters.mongo_documents import (
+    behind_cursor,
+    conversation_document,
+    conversation_of,
+    conversations_page,
+    message_of,
+    no_conversation,
+    no_message,
+    place_of_cursor,
+    said,
+)
+from chatproxy.adapters.mongo_superseded import Range, shown
+from chatproxy.core.types import Conversation, Feedback, Message, Page
+from chatproxy.errors import InvalidRequest
 
-# What one prompt may look back on. The start moves in blocks, so that the prompt's beginning stays the same for long.
+# What one prompt may look back on. The start moves in blocks of places, so that the prompt's beginning stays the same
+# for long and the engine need not read it anew.
 _RECENT = 400
 _RECENT_BLOCK = 100
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_RANGES_AT_ONCE = 32
+_DELETED_AT_ONCE = 1000
 
 
 class MongoHistory:
@@ -33,155 +43,180 @@ class MongoHistory:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    # --- conversations ----------------------------------------------------------------------------------------------
+
     def create(self, conversation: Conversation) -> None:
         """See core.ports.History."""
         with self._database.collection("conversations") as conversations:
-            insert_once(
-                conversations,
-                {
-                    "_id": conversation.id,
-                    "owner": conversation.owner,
-                    "bot": conversation.bot,
-                    "title": conversation.title,
-                    "created_at": conversation.created_at,
-                    "updated_at": conversation.updated_at,
-                    "messages": 0,
-                },
-            )
+            insert_once(conversations, conversation_document(conversation, places=0))
 
     def conversation(self, owner: str, conversation_id: str) -> Conversation:
         """See core.ports.History."""
-        return _conversation(self._own(owner, conversation_id))
+        with self._database.opened() as database:
+            return conversation_of(_own(database, owner, conversation_id))
 
     def conversations(self, owner: str, *, limit: int, cursor: str | None) -> Page[Conversation]:
         """See core.ports.History."""
-        query: Document = {"owner": owner}
-        if cursor is not None:
-            moment, last_id = _parse_cursor(cursor)
-            query["$or"] = [{"updated_at": {"$lt": moment}}, {"updated_at": moment, "_id": {"$lt": last_id}}]
+        query = {"owner": owner, **(behind_cursor(cursor) if cursor is not None else {})}
         with self._database.collection("conversations") as conversations:
-            found = list(conversations.find(query).sort([("updated_at", -1), ("_id", -1)]).limit(limit + 1))
-        items = [_conversation(document) for document in found[:limit]]
-        more = len(found) > limit
-        return Page(items, _cursor(items[-1]) if more else None)
+            found = conversations.find(query).sort([("updated_at", -1), ("_id", -1)]).limit(limit + 1)
+            return conversations_page(list(found), limit)
+
+    def rename(self, owner: str, conversation_id: str, title: str) -> Conversation:
+        """See core.ports.History."""
+        own, update = {"_id": conversation_id, "owner": owner}, {"$set": {"title": title}}
+        with self._database.collection("conversations") as conversations:
+            renamed = again_if_broken(
+                lambda: conversations.find_one_and_update(own, update, return_document=ReturnDocument.AFTER)
+            )
+        if renamed is None:
+            raise no_conversation(conversation_id)
+        return conversation_of(renamed)
+
+    # --- messages ---------------------------------------------------------------------------------------------------
 
     def messages(self, owner: str, conversation_id: str, *, limit: int, cursor: str | None) -> Page[Message]:
         """See core.ports.History."""
-        if cursor is not None and not re.fullmatch(r"[0-9]{1,9}", cursor):
-            raise InvalidRequest("cursor: not one that this list has given out")
-        self._own(owner, conversation_id)
-        query = {"conversation_id": conversation_id, "seq": {"$gte": int(cursor or 0)}}
-        with self._database.collection("messages") as messages:
-            found = list(messages.find(query).sort("seq", 1).limit(limit + 1))
+        begin = place_of_cursor(cursor)
+        with self._database.opened() as database:
+            conversation = _own(database, owner, conversation_id)
+            ranges = shown(hidden_in(database, conversation), begin, conversation["messages"])
+            found = _read(database, conversation_id, ranges, limit + 1)
         more = len(found) > limit
-        return Page([_message(document) for document in found[:limit]], str(found[-1]["seq"]) if more else None)
+        return Page([message_of(document) for document in found[:limit]], str(found[-1]["seq"]) if more else None)
 
-    def recent(self, owner: str, conversation_id: str) -> Sequence[Message]:
+    def recent(self, owner: str, conversation_id: str, *, before: str | None = None) -> Sequence[Message]:
         """See core.ports.History."""
-        places = int(self._own(owner, conversation_id)["messages"])
-        first = max(0, (places - _RECENT) // _RECENT_BLOCK * _RECENT_BLOCK)
-        query = {"conversation_id": conversation_id, "seq": {"$gte": first}}
-        with self._database.collection("messages") as messages:
-            return [_message(document) for document in messages.find(query).sort("seq", 1)]
+        with self._database.opened() as database:
+            conversation = _own(database, owner, conversation_id)
+            end = conversation["messages"]
+            if before is not None:
+                message = database["messages"].find_one({"_id": before, "conversation_id": conversation_id}, {"seq": 1})
+                if message is None:
+                    raise no_message(before)
+                end = message["seq"]
+            ranges = reversed(list(shown(hidden_in(database, conversation), 0, end)))
+            found = _read(database, conversation_id, ranges, _RECENT + _RECENT_BLOCK, newest_first=True)
+        return [message_of(document) for document in found[_first_recent(found) :]]
+
+    def message(self, owner: str, message_id: str) -> Message:
+        """See core.ports.History."""
+        with self._database.opened() as database:
+            return message_of(_own_message(database, owner, message_id))
+
+    def begin(
+        self, conversation: Conversation, messages: Sequence[Message], *, new: bool, instead_of: str | None = None
+    ) -> None:
+        """See core.ports.History."""
+        with self._database.opened() as database:
+            Beginning(database, conversation, messages, new, instead_of).run()
 
     def add(self, owner: str, message: Message) -> None:
+        """Append one message."""
+        self.begin(self.conversation(owner, message.conversation_id), [message], new=False)
+
+    def finish(self, owner: str, message: Message, *, durable: bool = True) -> None:
         """See core.ports.History."""
-        with self._database.collection("conversations") as conversations:
-            conversation = conversations.find_one_and_update(
-                {"_id": message.conversation_id, "owner": owner},
-                {"$inc": {"messages": 1}, "$set": {"updated_at": message.created_at}},
-                projection={"messages": 1},
-                return_document=ReturnDocument.BEFORE,
-            )
-        if conversation is None:
-            raise _no_conversation(message.conversation_id)
-        with self._database.collection("messages") as messages:
-            _insert_message(messages, message, int(conversation["messages"]))
+        with self._database.opened() as database:
+            _own(database, owner, message.conversation_id)
+            messages = database["messages"]
+            if not durable:
+                messages = messages.with_options(write_concern=UNFLUSHED)
+            # Never an upsert: what has been deleted since the look above stays deleted.
+            which, update = {"_id": message.id, "conversation_id": message.conversation_id}, {"$set": said(message)}
+            if again_if_broken(lambda: messages.update_one(which, update)).matched_count == 0:
+                raise no_message(message.id)
+
+    def rate(self, owner: str, message_id: str, feedback: Feedback | None) -> None:
+        """See core.ports.History."""
+        given = feedback and {"rating": feedback.rating, "comment": feedback.comment}
+        with self._database.opened() as database:
+            if _own_message(database, owner, message_id)["role"] != "assistant":
+                raise InvalidRequest("rating: only answers can be rated, this message is a question")
+            update = {"$set": {"feedback": given}}
+            if again_if_broken(lambda: database["messages"].update_one({"_id": message_id}, update)).matched_count == 0:
+                raise no_message(message_id)
+
+    # --- deleting ---------------------------------------------------------------------------------------------------
 
     def delete(self, owner: str, conversation_id: str) -> None:
         """See core.ports.History."""
-        self._own(owner, conversation_id)
-        self._delete([conversation_id])
+        with self._database.opened() as database:
+            _own(database, owner, conversation_id)
+            again_if_broken(partial(_delete, database, [conversation_id]))
 
-    def delete_all(self, owner: str) -> int:
+    def delete_all(self, owner: str, *, users: bool = False) -> int:
         """See core.ports.History."""
-        with self._database.collection("conversations") as conversations:
-            ids = [document["_id"] for document in conversations.find({"owner": owner}, {"_id": 1})]
-        self._delete(ids)
-        return len(ids)
+        deleted = self._delete_where({"owner": owner})
+        if users:
+            # ";" follows ":" in ASCII: everything that begins with "OWNER/user:", as a range of the index.
+            deleted += self._delete_where({"owner": {"$gte": f"{owner}/user:", "$lt": f"{owner}/user;"}})
+        return deleted
 
-    def _delete(self, ids: list[str]) -> None:
-        # Messages first: were we to stop in between, the owner still sees the conversation and can delete it again.
-        with self._database.collection("messages") as messages:
-            messages.delete_many({"conversation_id": {"$in": ids}})
-        with self._database.collection("conversations") as conversations:
-            conversations.delete_many({"_id": {"$in": ids}})
-
-    def _own(self, owner: str, conversation_id: str) -> Document:
-        with self._database.collection("conversations") as conversations:
-            document = conversations.find_one({"_id": conversation_id, "owner": owner})
-        if document is None:
-            raise _no_conversation(conversation_id)
-        return document
+    def _delete_where(self, condition: Document) -> int:
+        deleted = 0
+        with self._database.opened() as database:
+            while True:
+                found = database["conversations"].find(condition, {"_id": 1}).limit(_DELETED_AT_ONCE)
+                ids = [document["_id"] for document in found]
+                if not ids:
+                    return deleted
+                again_if_broken(partial(_delete, database, ids))
+                deleted += len(ids)
 
 
-def _insert_message(messages: Collection[Document], message: Message, seq: int) -> None:
-    usage = message.usage or Usage(None, None)
-    document = {
-        "_id": message.id,
-        "conversation_id": message.conversation_id,
-        "seq": seq,
-        "role": message.role,
-        "text": message.text,
-        "created_at": message.created_at,
-        "status": message.status,
-        "finish_reason": message.finish_reason,
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-    }
-    try:
-        insert_once(messages, document)
-    except DuplicateKeyError:
-        if messages.find_one({"_id": message.id}, {"_id": 1}) is None:
-            raise  # not this message again, but its place taken by another
+def _delete(database: MongoDatabase[Document], ids: list[str]) -> None:
+    """Messages first: were we to stop in between, the owner still sees the conversation and can delete it again.
+
+    Once more at the end, for those that came in between; one that comes later finds no conversation (see mongo_begin).
+    """
+    unflushed = database["messages"].with_options(write_concern=UNFLUSHED)
+    unflushed.delete_many({"conversation_id": {"$in": ids}})
+    database["conversations"].delete_many({"_id": {"$in": ids}})
+    unflushed.delete_many({"conversation_id": {"$in": ids}})
 
 
-def _no_conversation(conversation_id: str) -> NotFound:
-    return NotFound(f"no conversation {conversation_id}", public="There is no conversation with this id.")
+def _own(database: MongoDatabase[Document], owner: str, conversation_id: str) -> Document:
+    document = database["conversations"].find_one({"_id": conversation_id, "owner": owner})
+    if document is None:
+        raise no_conversation(conversation_id)
+    return document
 
 
-def _conversation(document: Document) -> Conversation:
-    return Conversation(
-        document["_id"],
-        document["owner"],
-        document["bot"],
-        document["title"],
-        document["created_at"],
-        document["updated_at"],
-    )
+def _own_message(database: MongoDatabase[Document], owner: str, message_id: str) -> Document:
+    message = database["messages"].find_one({"_id": message_id})
+    if message is None or not database["conversations"].find_one(
+        {"_id": message["conversation_id"], "owner": owner}, {"_id": 1}
+    ):
+        raise no_message(message_id)
+    return message
 
 
-def _message(document: Document) -> Message:
-    counted = document["role"] == "assistant"
-    return Message(
-        document["_id"],
-        document["conversation_id"],
-        document["role"],
-        document["text"],
-        document["created_at"],
-        document["status"],
-        document["finish_reason"],
-        Usage(document["prompt_tokens"], document["completion_tokens"]) if counted else None,
-    )
+def _read(
+    database: MongoDatabase[Document],
+    conversation_id: str,
+    ranges: Iterable[Range],
+    limit: int,
+    *,
+    newest_first: bool = False,
+) -> list[Document]:
+    """At most `limit` messages in these ranges of places (in reading order); sorted by place."""
+    found: list[Document] = []
+    left = iter(ranges)
+    # As ranges of the index, so that what is hidden is not even looked at. A few at a time, since each wants planning.
+    while some := list(islice(left, _RANGES_AT_ONCE)):
+        places = [{"conversation_id": conversation_id, "seq": {"$gte": first, "$lt": end}} for first, end in some]
+        query: Document = {"$or": places} if len(places) > 1 else places[0]
+        order = -1 if newest_first else 1
+        found += database["messages"].find(query).sort("seq", order).limit(limit - len(found))
+        if len(found) == limit:
+            break
+    return found[::-1] if newest_first else found
 
 
-def _cursor(conversation: Conversation) -> str:
-    """Place in the list: milliseconds since 1970 and the id, which orders conversations of the same moment."""
-    return f"{(conversation.updated_at - _EPOCH) // timedelta(milliseconds=1)}-{conversation.id}"
-
-
-def _parse_cursor(cursor: str) -> tuple[datetime, str]:
-    match = re.fullmatch(r"([0-9]{1,14})-([0-9a-f]{32})", cursor)
-    if not match:
-        raise InvalidRequest("cursor: not one that this list has given out")
-    return _EPOCH + timedelta(milliseconds=int(match[1])), match[2]
+def _first_recent(found: Sequence[Document]) -> int:
+    """Where to begin: at the start of a block of places that leaves at least _RECENT messages."""
+    if len(found) < _RECENT + _RECENT_BLOCK:
+        return 0
+    blocks = [document["seq"] // _RECENT_BLOCK for document in found[: _RECENT_BLOCK + 1]]
+    return max(index for index in range(1, len(blocks)) if blocks[index] != blocks[index - 1])

@@ -86,8 +86,11 @@ class History(Protocol):
 
     def delete(self, owner: str, conversation_id: str) -> None: ...
 
-    def delete_all(self, owner: str) -> int:
-        """Delete every conversation of `owner`; returns how many there were."""
+    def delete_all(self, owner: str, *, users: bool = False) -> int:
+        """Delete every conversation of `owner`, with `users` also those of its users (see Identity.owner_of).
+
+        Returns how many there were.
+        """
         ...
 
 

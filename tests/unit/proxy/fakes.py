@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from flask import Flask
 from flask.testing import FlaskClient
@@ -30,6 +30,7 @@ from chatproxy.core.types import (
 from chatproxy.errors import InvalidRequest, NotFound, StorageUnavailable, Unhealthy
 from chatproxy.settings import Settings
 
+T = TypeVar("T")
 Script = Iterable[EngineEvent | Exception] | Callable[[Generation], Iterable[EngineEvent | Exception]]
 
 
@@ -81,11 +82,12 @@ def blocked_until(event: threading.Event, *then: EngineEvent) -> Callable[[Gener
 
 
 class MemoryHistory:
-    """Implements History in a dictionary; `down` makes every call fail, `down_after` the calls after so many adds."""
+    """Implements History in dictionaries; `down` makes every call fail, `adds_left` those after so many writes."""
 
     def __init__(self) -> None:
         self.conversations_by_id: dict[str, Conversation] = {}
         self.stored: dict[str, list[Message]] = {}
+        self.superseded: set[str] = set()
         self.down = False
         self.adds_left: int | None = None
 
@@ -105,42 +107,54 @@ class MemoryHistory:
         self._check()
         own = [c for c in self.conversations_by_id.values() if c.owner == owner]
         own.sort(key=lambda c: (c.updated_at, c.id), reverse=True)
-        begin = int(cursor or 0)
-        return Page(own[begin : begin + limit], str(begin + limit) if begin + limit < len(own) else None)
+        return _page(own, limit, cursor)
 
     def messages(self, owner: str, conversation_id: str, *, limit: int, cursor: str | None) -> Page[Message]:
-        self.conversation(owner, conversation_id)
-        found, begin = self.stored[conversation_id], int(cursor or 0)
-        return Page(found[begin : begin + limit], str(begin + limit) if begin + limit < len(found) else None)
+        return _page(self.recent(owner, conversation_id), limit, cursor)
 
     def recent(self, owner: str, conversation_id: str, *, before: str | None = None) -> Sequence[Message]:
         self.conversation(owner, conversation_id)
-        return list(itertools.takewhile(lambda m: m.id != before, self.stored[conversation_id]))
+        found = self.stored[conversation_id]
+        if before is not None:
+            found = found[: _index(found, before)]
+        return [message for message in found if message.id not in self.superseded]
 
     def message(self, owner: str, message_id: str) -> Message:
         self._check()
-        for message in self.all_messages:
-            if message.id == message_id and self.conversations_by_id[message.conversation_id].owner == owner:
-                return message
+        for conversation_id, messages in self.stored.items():
+            if self.conversations_by_id[conversation_id].owner == owner:
+                for message in messages:
+                    if message.id == message_id:
+                        return message
         raise NotFound(public="There is no message with this id.")
 
     def begin(
         self, conversation: Conversation, messages: Sequence[Message], *, new: bool, instead_of: str | None = None
     ) -> None:
         self._count_write()
-        if new:
+        if new and conversation.id not in self.conversations_by_id:
             self.create(conversation)
-        self.conversation(conversation.owner, conversation.id)
-        kept = list(self.recent(conversation.owner, conversation.id, before=instead_of))
-        self.stored[conversation.id] = [*kept, *messages]
-        self.conversations_by_id[conversation.id] = replace(conversation, updated_at=messages[-1].created_at)
+        known = self.conversation(conversation.owner, conversation.id)
+        stored = self.stored[conversation.id]
+        if any(message.id == messages[0].id for message in stored):
+            return
+        if instead_of is not None:
+            index = _index(stored, instead_of)
+            if instead_of in self.superseded:
+                raise NotFound(public="There is no message with this id.")
+            self.superseded |= {message.id for message in stored[index:]}
+        stored.extend(messages)
+        self.conversations_by_id[conversation.id] = replace(
+            known, updated_at=messages[-1].created_at, retention_days=conversation.retention_days
+        )
 
     def finish(self, owner: str, message: Message, *, durable: bool = True) -> None:
         self._count_write()
-        self.message(owner, message.id)
-        self.stored[message.conversation_id] = [
-            message if known.id == message.id else known for known in self.stored[message.conversation_id]
-        ]
+        self.conversation(owner, message.conversation_id)
+        stored = self.stored[message.conversation_id]
+        index = _index(stored, message.id)
+        said = replace(stored[index], text=message.text, status=message.status)
+        stored[index] = replace(said, finish_reason=message.finish_reason, usage=message.usage)
 
     def rename(self, owner: str, conversation_id: str, title: str) -> Conversation:
         renamed = replace(self.conversation(owner, conversation_id), title=title)
@@ -150,8 +164,30 @@ class MemoryHistory:
     def rate(self, owner: str, message_id: str, feedback: Feedback | None) -> None:
         message = self.message(owner, message_id)
         if message.role != "assistant":
-            raise InvalidRequest("Only answers can be rated.")
-        self.finish(owner, replace(message, feedback=feedback))
+            raise InvalidRequest("rating: only answers can be rated, this message is a question")
+        stored = self.stored[message.conversation_id]
+        stored[_index(stored, message_id)] = replace(message, feedback=feedback)
+
+    def delete(self, owner: str, conversation_id: str) -> None:
+        self.conversation(owner, conversation_id)
+        del self.conversations_by_id[conversation_id], self.stored[conversation_id]
+
+    def delete_all(self, owner: str, *, users: bool = False) -> int:
+        self._check()
+        own = [
+            c
+            for c in self.conversations_by_id.values()
+            if c.owner == owner or (users and c.owner.startswith(f"{owner}/user:"))
+        ]
+        for conversation in own:
+            self.delete(conversation.owner, conversation.id)
+        return len(own)
+
+    @property
+    def all_messages(self) -> list[Message]:
+        """Those that are shown, conversation by conversation."""
+        everything = itertools.chain.from_iterable(self.stored.values())
+        return [message for message in everything if message.id not in self.superseded]
 
     def _count_write(self) -> None:
         if self.adds_left is not None:
@@ -159,24 +195,21 @@ class MemoryHistory:
             self.down = self.adds_left < 0
         self._check()
 
-    def delete(self, owner: str, conversation_id: str) -> None:
-        self.conversation(owner, conversation_id)
-        del self.conversations_by_id[conversation_id], self.stored[conversation_id]
-
-    def delete_all(self, owner: str) -> int:
-        self._check()
-        own = [c.id for c in self.conversations_by_id.values() if c.owner == owner]
-        for conversation_id in own:
-            self.delete(owner, conversation_id)
-        return len(own)
-
-    @property
-    def all_messages(self) -> list[Message]:
-        return list(itertools.chain.from_iterable(self.stored.values()))
-
     def _check(self) -> None:
         if self.down:
             raise StorageUnavailable("the fake is down")
+
+
+def _page(items: Sequence[T], limit: int, cursor: str | None) -> Page[T]:
+    begin = int(cursor or 0)
+    return Page(items[begin : begin + limit], str(begin + limit) if begin + limit < len(items) else None)
+
+
+def _index(messages: Sequence[Message], message_id: str) -> int:
+    for index, message in enumerate(messages):
+        if message.id == message_id:
+            return index
+    raise NotFound(public="There is no message with this id.")
 
 
 class MemoryKeys:
