@@ -16,6 +16,7 @@ from pymongo.collection import Collection
 from pymongo.database import Database as MongoDatabase
 from pymongo.errors import ConnectionFailure, DuplicateKeyError, OperationFailure, PyMongoError
 
+from chatproxy.adapters.mongo_usage import create_usage_index
 from chatproxy.adapters.remembered import Remembered
 from chatproxy.errors import StorageUnavailable, Unhealthy
 
@@ -34,7 +35,10 @@ def _create_indexes(database: MongoDatabase[Document]) -> None:
 
 
 # Version N is reached by the N-th step. Steps are only ever appended, and each may be run again after a crash.
-MIGRATIONS: tuple[Callable[[MongoDatabase[Document]], None], ...] = (_create_indexes,)
+MIGRATIONS: tuple[Callable[[MongoDatabase[Document]], None], ...] = (
+    _create_indexes,
+    create_usage_index,
+)
 
 
 class Database:
