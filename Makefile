@@ -19,9 +19,9 @@ doctor: ## Look for trouble, in the machine and in what runs; each with its fix
 	@scripts/doctor
 
 ##@ API keys
-key: ## Make a key: NAME=homepage [SCOPES=chat,kobold,admin] [DAYS=90]
+key: ## Make a key: NAME=homepage [SCOPES=chat,kobold,admin] [DAYS=90] [RPM=60] [TOKENS_PER_DAY=200000] [STREAMS=4]
 	@scripts/key
-keys: ## List the keys, or end one [REVOKE=id]
+keys: ## List the keys [JSON=1], or end one [REVOKE=id]
 	@scripts/keys
 
 ##@ Work on it

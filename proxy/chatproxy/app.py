@@ -14,6 +14,7 @@ from chatproxy.adapters.koboldcpp import Koboldcpp
 from chatproxy.adapters.mongo import Database
 from chatproxy.adapters.mongo_history import MongoHistory
 from chatproxy.adapters.mongo_keys import MongoKeys
+from chatproxy.adapters.mongo_usage import MongoUsage
 from chatproxy.adapters.openai_engine import OpenAiEngine
 from chatproxy.core.answer import Answers
 from chatproxy.core.asking import Asking
@@ -22,11 +23,12 @@ from chatproxy.core.engines import AnyEngine, Engines, watch
 from chatproxy.core.generation import Generations
 from chatproxy.core.keys import Keyring
 from chatproxy.core.limits import Limiter
-from chatproxy.core.ports import Bots, Engine, HealthCheck, History, KeyStore
+from chatproxy.core.ports import Bots, Engine, HealthCheck, History, KeyStore, UsageStore
 from chatproxy.core.prompts import Formats
 from chatproxy.core.running import Running
 from chatproxy.core.sampling import PRESETS
 from chatproxy.core.slots import Gate
+from chatproxy.core.types import Limits
 from chatproxy.core.window import Window
 from chatproxy.errors import ConfigurationError, NotFound
 from chatproxy.settings import Settings
@@ -39,6 +41,7 @@ def create_app(
     engines: Sequence[Engine] | None = None,
     history: History | None = None,
     keys: KeyStore | None = None,
+    usage: UsageStore | None = None,
     bots: Bots | None = None,
     checks: Sequence[HealthCheck] | None = None,
 ) -> Flask:
@@ -62,7 +65,7 @@ def create_app(
     gate = Gate(settings.engine_slots, min(settings.queue_size, settings.stream_cap - slots), engines=len(shared))
     if engines is None and len(real_engines) > 1:
         watch(real_engines, gate)
-    generations = Generations(shared, gate, Limiter())
+    generations = Generations(shared, gate, _limiter(settings, usage or MongoUsage(database)))
     window = Window(shared, settings.context_size)
     running = Running()
     default_format = settings.prompt_format
@@ -102,6 +105,12 @@ def _engine(settings: Settings, number: int) -> Koboldcpp | OpenAiEngine:
     if settings.engine_api == "koboldcpp":
         return Koboldcpp(url, name=name, api_key=key, first_token_s=first, idle_s=idle)
     return OpenAiEngine(url, name=name, model=settings.model, api_key=key, first_token_s=first, idle_s=idle)
+
+
+def _limiter(settings: Settings, usage: UsageStore) -> Limiter:
+    key = Limits(settings.key_requests_per_minute, settings.key_tokens_per_day, settings.key_streams)
+    address = Limits(settings.address_requests_per_minute, settings.address_tokens_per_day, settings.address_streams)
+    return Limiter(usage, key=key, address=address)
 
 
 def _health(engines: Sequence[HealthCheck]) -> HealthCheck:

@@ -82,6 +82,8 @@ def _name(raw: str) -> str:
 _NAME = ("a name of letters, digits, '.', '-' and '_'", _name)
 _TEXT = ("text", str)
 _PATH = ("a folder", Path)
+# Limits of use; 0 = none.
+_REQUESTS, _TOKENS, _STREAMS = _whole(0, 100_000), _whole(0, 999_999_999), _whole(0, 4096)
 _BOTS = Path("/etc/chatbot/bots")
 
 
@@ -137,6 +139,14 @@ class Settings:
     default_bot: str = _option("DEFAULT_BOT", _NAME, "assistant", "the bot that answers when none is named")
     queue_size: int = _option("QUEUE_SIZE", _whole(0, 10_000), 32, "requests that may wait for the engine")
     stream_cap: int = _option("STREAM_CAP", _whole(1, 4096), 64, "requests that may wait or generate at the same time")
+    key_requests_per_minute: int = _option("KEY_REQUESTS_PER_MINUTE", _REQUESTS, 0, "questions per minute of one key")
+    key_tokens_per_day: int = _option("KEY_TOKENS_PER_DAY", _TOKENS, 0, "tokens per day of one key")
+    key_streams: int = _option("KEY_STREAMS", _STREAMS, 0, "answers in progress at a time of one key")
+    address_requests_per_minute: int = _option(
+        "ADDRESS_REQUESTS_PER_MINUTE", _REQUESTS, 0, "questions per minute of one address"
+    )
+    address_tokens_per_day: int = _option("ADDRESS_TOKENS_PER_DAY", _TOKENS, 0, "tokens per day of one address")
+    address_streams: int = _option("ADDRESS_STREAMS", _STREAMS, 0, "answers in progress at a time of one address")
     max_body_bytes: int = _option("MAX_BODY_BYTES", _whole(1024, 1 << 30), 10_000_000, "largest request body, in bytes")
     trusted_hops: int = _option("TRUSTED_HOPS", _whole(0, 5), 1, "reverse proxies in front whose X-Forwarded-* count")
     log_level: str = _option("LOG_LEVEL", _choice("debug", "info", "warning", "error"), "info", "least severe log line")

@@ -143,13 +143,20 @@ SETTINGS: dict[str, Setting] = {
     ),
     "QUEUE_SIZE": Setting("32", whole(0, 10_000)),
     "STREAM_CAP": Setting("64", whole(1, 2_000)),
+    "KEY_REQUESTS_PER_MINUTE": Setting("0", whole(0, 100_000)),
+    "KEY_TOKENS_PER_DAY": Setting("0", whole(0, 999_999_999)),
+    "KEY_STREAMS": Setting("0", whole(0, 4096)),
+    "ADDRESS_REQUESTS_PER_MINUTE": Setting("0", whole(0, 100_000)),
+    "ADDRESS_TOKENS_PER_DAY": Setting("0", whole(0, 999_999_999)),
+    "ADDRESS_STREAMS": Setting("0", whole(0, 4096)),
     "MAX_BODY": Setting("10MB", amount(64 * 1024)),
     "LOG_LEVEL": Setting("info", one_of("debug", "info", "warning", "error")),
 }
 # Read by Compose itself, so welcome in `.env` without being ours.
 _COMPOSE_OWN = ("COMPOSE_", "DOCKER_", "BUILDKIT_", "BUILDX_")
 # What `make` targets take without its being a setting.
-_ARGUMENTS = ("ACCEPT", "ARGS", "DAYS", "GPU", "LINES", "NAME", "ONLY", "PORT", "REVOKE", "SCOPES", "SERVICE")
+_ARGUMENTS = ("ACCEPT", "ARGS", "DAYS", "GPU", "JSON", "LINES", "NAME", "ONLY", "PORT", "REVOKE", "SCOPES", "SERVICE")
+_ARGUMENTS += ("RPM", "STREAMS", "TOKENS_PER_DAY")
 
 
 def is_address(host: str) -> bool:

@@ -23,6 +23,7 @@ from pymongo.errors import (
 )
 from pymongo.write_concern import WriteConcern
 
+from chatproxy.adapters.mongo_usage import create_usage_index
 from chatproxy.adapters.remembered import Remembered
 from chatproxy.errors import StorageUnavailable, Unhealthy
 
@@ -49,7 +50,11 @@ def _create_expiry(database: MongoDatabase[Document]) -> None:
 
 
 # Version N is reached by the N-th step. Steps are only ever appended, and each may be run again after a crash.
-MIGRATIONS: tuple[Callable[[MongoDatabase[Document]], None], ...] = (_create_indexes, _create_expiry)
+MIGRATIONS: tuple[Callable[[MongoDatabase[Document]], None], ...] = (
+    _create_indexes,
+    _create_expiry,
+    create_usage_index,
+)
 
 
 class Database:

@@ -1,12 +1,18 @@
-"""API keys in MongoDB: collection `keys` with _id (the public id), name, scopes, digest, times."""
+"""API keys in MongoDB: collection `keys` with _id (the public id), name, scopes, digest, times, limits."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 
+from pymongo import WriteConcern
+
 from chatproxy.adapters.mongo import Database, Document, insert_once
-from chatproxy.core.types import KeyRecord
+from chatproxy.core.types import KeyRecord, Limits
+
+# When a key was last used is good to know and no loss: it waits for no disk.
+_IN_MEMORY = WriteConcern(w=1, j=False)
 
 
 class MongoKeys:
@@ -28,6 +34,8 @@ class MongoKeys:
                     "created_at": key.created_at,
                     "expires_at": key.expires_at,
                     "revoked_at": key.revoked_at,
+                    "last_used_at": key.last_used_at,
+                    "limits": {name: limit for name, limit in asdict(key.limits).items() if limit is not None},
                 },
             )
 
@@ -48,6 +56,11 @@ class MongoKeys:
             keys.update_one({"_id": key_id, "revoked_at": None}, {"$set": {"revoked_at": moment}})
             return keys.count_documents({"_id": key_id}, limit=1) == 1
 
+    def used(self, key_id: str, moment: datetime) -> None:
+        """See core.ports.KeyStore. $max: what two processes note arrives in any order."""
+        with self._database.collection("keys") as keys:
+            keys.with_options(write_concern=_IN_MEMORY).update_one({"_id": key_id}, {"$max": {"last_used_at": moment}})
+
 
 def _key(document: Document) -> KeyRecord:
     return KeyRecord(
@@ -58,4 +71,7 @@ def _key(document: Document) -> KeyRecord:
         document["created_at"],
         document["expires_at"],
         document["revoked_at"],
+        # Keys that were made before there were these have neither.
+        document.get("last_used_at"),
+        Limits(**document.get("limits", {})),
     )

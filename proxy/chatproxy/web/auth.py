@@ -57,7 +57,7 @@ def install(app: Flask, keyring: Keyring) -> None:
         scope = required_scope(app, request.endpoint)
         if scope == _PUBLIC:
             return
-        g.identity = keyring.verify(_key_of(request))
+        g.identity = keyring.verify(_key_of(request), request.remote_addr or "")
         if scope not in g.identity.scopes:
             raise Forbidden(f"key {g.identity.key_id} lacks the scope {scope}")
 

@@ -236,6 +236,37 @@ class MemoryKeys:
         return True
 
 
+class MemoryUsage:
+    """Implements UsageStore in a dictionary; `down` makes every call fail, `slow` is waited for in every `add`."""
+
+    def __init__(self) -> None:
+        self.counters: dict[str, int] = {}
+        self.expires: dict[str, datetime] = {}
+        self.calls = 0
+        self.down = False
+        self.slow: threading.Event | None = None
+        self._lock = threading.Lock()
+
+    def add(self, counter: str, amount: int, *, expires_at: datetime) -> int:
+        if self.slow:
+            self.slow.wait(10)
+        with self._lock:
+            self._check()
+            self.counters[counter] = self.counters.get(counter, 0) + amount
+            self.expires.setdefault(counter, expires_at)
+            return self.counters[counter]
+
+    def read(self, counter: str) -> int:
+        with self._lock:
+            self._check()
+            return self.counters.get(counter, 0)
+
+    def _check(self) -> None:
+        self.calls += 1
+        if self.down:
+            raise StorageUnavailable("the fake is down")
+
+
 ASSISTANT = Bot("assistant", "Assistant", system="You are kind.", format="chatml", max_tokens=64)
 MIRA = Bot("mira", "Mira", persona="Mira sails.", greeting="Ahoy!", format="pygmalion", max_tokens=64)
 
@@ -275,6 +306,7 @@ class World:
     engine: FakeEngine = field(default_factory=FakeEngine)
     history: MemoryHistory = field(default_factory=MemoryHistory)
     keys: MemoryKeys = field(default_factory=MemoryKeys)
+    usage: MemoryUsage = field(default_factory=MemoryUsage)
     bots: FakeBots = field(default_factory=FakeBots)
     checks: Sequence[Any] = (FakeCheck("engine"), FakeCheck("mongo"))
     settings: Settings = field(default_factory=lambda: Settings(trusted_hops=0, engine_slots=1, queue_size=2))
@@ -285,6 +317,7 @@ class World:
             engines=(self.engine,),
             history=self.history,
             keys=self.keys,
+            usage=self.usage,
             bots=self.bots,
             checks=self.checks,
         )

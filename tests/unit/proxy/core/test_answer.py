@@ -26,7 +26,7 @@ from chatproxy.errors import (
     NotFound,
     StorageUnavailable,
 )
-from tests.unit.proxy.fakes import FakeBots, FakeEngine, MemoryHistory, blocked_until, says
+from tests.unit.proxy.fakes import FakeBots, FakeEngine, MemoryHistory, MemoryUsage, blocked_until, says
 
 
 class Stage:
@@ -39,7 +39,7 @@ class Stage:
         self.history, self.gate = MemoryHistory(), Gate(slots, queue)
         engines = Engines([self.engine])
         asking = Asking(self.history, FakeBots(), Formats(), default_bot="assistant", default_format="chatml")
-        generations = Generations(engines, self.gate, Limiter())
+        generations = Generations(engines, self.gate, Limiter(MemoryUsage()))
         self.answers = Answers(asking, generations, Window(engines, context), self.history, Running())
 
     def ask(

@@ -11,7 +11,7 @@ from chatproxy.core.running import Run
 from chatproxy.core.slots import Gate
 from chatproxy.core.types import Caller, Finish, Generation, Text
 from chatproxy.errors import Busy, EngineFailure, EngineTimeout, Unhealthy
-from tests.unit.proxy.fakes import FakeCheck, FakeEngine, says
+from tests.unit.proxy.fakes import FakeCheck, FakeEngine, MemoryUsage, says
 
 CALLER = Caller("key:a", "key:a")
 
@@ -20,6 +20,7 @@ class Books(Limiter):
     """A limiter that only writes down what is booked."""
 
     def __init__(self) -> None:
+        super().__init__(MemoryUsage())
         self.spent: list[int] = []
         self.open = 0
 
