@@ -14,6 +14,8 @@ from typing import NoReturn
 import xllamacpp
 
 GGUF_MAGIC = b"GGUF"
+# Tokens of a prompt that a CPU reads in one go: small enough to stop within a second, large enough to read as fast.
+CPU_BATCH = 128
 
 
 def _fail(text: str) -> NoReturn:
@@ -65,6 +67,10 @@ def parameters() -> xllamacpp.CommonParams:
     # instead of 1.5 s when more conversations alternate than there are slots. The library's default, 8 GiB, is a small
     # VPS's whole memory.
     params.cache_ram_mib = _number("PROMPT_CACHE_MIB", 256, 0)
+    if not params.n_gpu_layers:
+        # Between two batches the server sees that a client has left and lets the other slots go on. At its default of
+        # 2048 tokens both would take seconds while a CPU reads a long prompt.
+        params.n_batch = params.n_ubatch = CPU_BATCH
     # A request that overflows must fail: shifting the context would drop the system text without a word.
     params.ctx_shift = False
     # Reserve the memory asked for or stop; never shrink CONTEXT_SIZE behind the operator's back.

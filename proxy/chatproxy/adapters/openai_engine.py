@@ -38,6 +38,9 @@ _LLAMA_CPP = {
     "ban_eos_token": "ignore_eos",
     "grammar": "grammar",
 }
+# Word after each batch of a prompt that is being read. llama.cpp notices that a client has left only when it writes to
+# it: without this, a prompt would be read to its end for nobody.
+_LLAMA_CPP_ALWAYS = {"return_progress": True}
 _OPENAI = {"temperature": "temperature", "top_p": "top_p", "sampler_seed": "seed"}
 # OpenAI's API takes no more stop strings than this; the rest is caught by our own filter.
 _OPENAI_STOPS = 4
@@ -91,6 +94,9 @@ class OpenAiEngine:
                     if data.strip() == "[DONE]":
                         break
                     event = decode(data)
+                    if "prompt_progress" in event:
+                        yield Idle()
+                        continue
                     text, reason = _read(event, reason)
                     usage = event["usage"] if isinstance(event.get("usage"), dict) else usage
                     text = joiner.feed(text)
@@ -155,6 +161,7 @@ class OpenAiEngine:
             "stop": stops if llama_cpp else stops[:_OPENAI_STOPS],
             "stream": True,
             "stream_options": {"include_usage": True},
+            **(_LLAMA_CPP_ALWAYS if llama_cpp else {}),
         }
 
 

@@ -52,10 +52,9 @@ def test_leaving_in_mid_stream_stores_the_part_as_interrupted(proxy: Proxy, nati
     response.close()
     until(lambda: engine_is_idle(native) and proxy_is_idle(proxy))
     assert time.monotonic() - begun < 2
-    until(lambda: len(newest_messages(client)) == 2)
     question, part = newest_messages(client)
     assert question["text"] == STORY
-    assert (part["status"], part["finish_reason"]) == ("interrupted", "cancelled")
+    assert (part["status"], part["finish_reason"]) == ("interrupted", None)
     assert part["text"].startswith(heard.strip())
     assert part["id"] == response.headers["X-Message-Id"]
 
@@ -66,7 +65,6 @@ def test_a_client_that_does_not_stream_is_missed_too(proxy: Proxy, native: Nativ
     until(lambda: not engine_is_idle(native))
     connection.close()
     until(lambda: engine_is_idle(native) and proxy_is_idle(proxy), 2)
-    until(lambda: len(newest_messages(client)) == 2)
     assert newest_messages(client)[1]["status"] == "interrupted"
 
 
@@ -101,8 +99,8 @@ def test_waiting_clients_are_told_their_place_and_all_are_answered(proxy: Proxy,
 
 def test_healthz_is_quick_when_every_place_is_taken(native: NativeStack, tmp_path: Path) -> None:
     with running_proxy(native, tmp_path, STREAM_CAP="8", QUEUE_SIZE="32") as proxy:
-        client = proxy.as_()
-        open_streams = [client.stream(STORY) for _ in range(8)]
+        client, other = proxy.as_(), proxy.as_()
+        open_streams = [client.stream(STORY) for _ in range(4)] + [other.stream(STORY) for _ in range(4)]
         refused = client.chat("One too many")
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "busy")
         assert int(refused.headers["Retry-After"]) > 0
