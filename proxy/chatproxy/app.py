@@ -73,7 +73,7 @@ def create_app(
 
     app = Flask("chatproxy", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
-    responses.install(app, kobold.PATHS)
+    responses.install(app, kobold.ENVELOPES)
     app.register_blueprint(chat.blueprint(answers))
     app.register_blueprint(conversations.blueprint(history))
     app.register_blueprint(kobold.blueprint(completions))

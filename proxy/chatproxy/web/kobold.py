@@ -43,10 +43,9 @@ from chatproxy.web.auth import caller, needs
 from chatproxy.web.body import Fields, read_object
 from chatproxy.web.chat import CLIENT_CLOSED_REQUEST
 from chatproxy.web.clients import watch
-from chatproxy.web.responses import json_response
+from chatproxy.web.responses import Envelope, Failure, json_response
 from chatproxy.web.sse import to_the_end
 
-PATHS = frozenset({"/api/v1/generate", "/api/latest/generate"})
 _DEFAULT_LENGTH = 200
 _LONGEST_LENGTH = 8192
 _LONGEST_PROMPT = 2_000_000  # characters
@@ -69,6 +68,14 @@ _WHOLE: dict[str, tuple[int, int]] = {
     "rep_pen_range": (0, _LONGEST_CONTEXT),
     "sampler_seed": (-1, 2**32 - 1),
 }
+
+
+def envelope(failure: Failure) -> tuple[Any, int]:
+    """{"detail": {"msg", "type"}}, koboldcpp's."""
+    return {"detail": {"msg": failure.text, "type": failure.code}}, failure.status
+
+
+ENVELOPES: dict[str, Envelope] = {"/api/v1/generate": envelope, "/api/latest/generate": envelope}
 
 
 def blueprint(completions: Completions) -> Blueprint:

@@ -6,6 +6,8 @@ import json
 import logging
 import time
 import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from flask import Flask, Response, current_app, g, request
@@ -38,6 +40,28 @@ _HEADERS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What went wrong, as it is told: HTTP status, stable code, text for the client."""
+
+    status: int
+    code: str
+    text: str
+
+    @classmethod
+    def of(cls, error: ChatProxyError) -> Failure:
+        return cls(error.status, error.code, error.public)
+
+
+# How an API family tells a failure: the JSON payload, and the HTTP status that its clients expect.
+Envelope = Callable[[Failure], tuple[Any, int]]
+
+
+def native_envelope(failure: Failure) -> tuple[Any, int]:
+    """{"error": {"code", "message"}}: what every path has that no family claims."""
+    return {"error": {"code": failure.code, "message": failure.text}}, failure.status
+
+
 def json_response(payload: Any, status: int = 200) -> Response:
     """Compact UTF-8 JSON."""
     body = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace")
@@ -46,12 +70,15 @@ def json_response(payload: Any, status: int = 200) -> Response:
 
 def error_response(error: ChatProxyError) -> Response:
     """An error in the envelope of the API family that the path belongs to, with Retry-After where it has one."""
-    return _error(error.status, error.code, error.public, error.retry_after)
+    return _error(Failure.of(error), error.retry_after)
 
 
-def install(app: Flask, kobold_paths: frozenset[str]) -> None:
-    """Give all answers of `app` these properties. `kobold_paths` get KoboldAI's error envelope."""
-    app.config["KOBOLD_PATHS"] = kobold_paths
+def install(app: Flask, envelopes: Mapping[str, Envelope]) -> None:
+    """Give all answers of `app` these properties.
+
+    `envelopes` are the families' own, by path: "/api/x" is that path alone, "/v1/" everything below it.
+    """
+    app.config["ENVELOPES"] = dict(envelopes)
 
     @app.before_request
     def begin() -> None:
@@ -81,7 +108,8 @@ def install(app: Flask, kobold_paths: frozenset[str]) -> None:
     def http(error: HTTPException) -> Response:
         status = error.code or 500
         text = _TEXTS.get(status, error.name)
-        response = _error(status, _CODES.get(status, "invalid_request" if status < 500 else "internal_error"), text)
+        code = _CODES.get(status, "invalid_request" if status < 500 else "internal_error")
+        response = _error(Failure(status, code, text))
         if status == 405:
             response.headers["Allow"] = ", ".join(sorted(getattr(error, "valid_methods", None) or ()))
         return response
@@ -110,11 +138,15 @@ def _line(response: Response) -> str:
     return f"{request.method} {route} status={response.status_code} key={key} request={g.request_id}"
 
 
-def _error(status: int, code: str, text: str, retry_after: int | None = None) -> Response:
-    if request.path.rstrip("/") in current_app.config["KOBOLD_PATHS"]:
-        response = json_response({"detail": {"msg": text, "type": code}}, status)
-    else:
-        response = json_response({"error": {"code": code, "message": text}}, status)
+def _error(failure: Failure, retry_after: int | None = None) -> Response:
+    response = json_response(*_envelope(request.path)(failure))
     if retry_after is not None:
         response.headers["Retry-After"] = str(retry_after)
     return response
+
+
+def _envelope(path: str) -> Envelope:
+    """The envelope of the path itself, or of the longest beginning that is in the table."""
+    table: dict[str, Envelope] = current_app.config["ENVELOPES"]
+    below = [key for key in table if key.endswith("/") and path.startswith(key)]
+    return table.get(path.rstrip("/")) or table.get(max(below, key=len, default=""), native_envelope)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, TypeVar
@@ -30,8 +31,30 @@ def event_stream(
     ping_every_s: float = PING_EVERY_S,
 ) -> Response:
     """Stream `events` as `frame` writes them: (event name, data), or None for those that are not told."""
-    body = _EventStream(events, _frames(events, frame, gone, ping_every_s))
-    response = Response(body, content_type="text/event-stream; charset=utf-8")
+
+    def write(event: E) -> bytes:
+        told = frame(event)
+        return _encode(*told) if told else b""
+
+    return stream(events, write, _named_error, gone, ping_every_s=ping_every_s)
+
+
+def stream(
+    events: Generator[E],
+    write: Callable[[E], bytes],
+    failed: Callable[[ChatProxyError], bytes],
+    gone: Callable[[], bool],
+    *,
+    content_type: str = "text/event-stream; charset=utf-8",
+    comments: bool = True,
+    ping_every_s: float = PING_EVERY_S,
+) -> Response:
+    """Stream `events` in any family's form: `write` gives an event's bytes (b"" = not told), `failed` an error's.
+
+    Without `comments` the form knows none (JSON lines): nothing is sent while there is nothing to tell.
+    """
+    body = _EventStream(events, _chunks(events, write, failed, gone, ping_every_s if comments else math.inf))
+    response = Response(body, content_type=content_type)
     # nginx and its kin would collect the stream before passing it on.
     response.headers["X-Accel-Buffering"] = "no"
     return response
@@ -40,24 +63,29 @@ def event_stream(
 class _EventStream(Iterator[bytes]):
     """The body. A class, since a generator that was never started would not close `events` when it is closed."""
 
-    def __init__(self, events: Generator[Any], frames: Generator[bytes]) -> None:
-        self._events, self._frames = events, frames
+    def __init__(self, events: Generator[Any], chunks: Generator[bytes]) -> None:
+        self._events, self._chunks = events, chunks
 
     def __next__(self) -> bytes:
-        return next(self._frames)
+        return next(self._chunks)
 
     def close(self) -> None:
         """The server calls this at the end, also when the client has left."""
-        self._frames.close()
+        self._chunks.close()
         self._events.close()
 
 
-def _frames(
-    events: Generator[E], frame: Callable[[E], Frame | None], gone: Callable[[], bool], ping_every_s: float
+def _chunks(
+    events: Generator[E],
+    write: Callable[[E], bytes],
+    failed: Callable[[ChatProxyError], bytes],
+    gone: Callable[[], bool],
+    ping_every_s: float,
 ) -> Generator[bytes]:
     """The stream's bytes; ends with a typed event, whatever happens, unless the client has left."""
     written = time.monotonic()
-    yield b": stream\n\n"
+    if ping_every_s < math.inf:
+        yield b": stream\n\n"
     try:
         for event in events:
             if isinstance(event, Waiting):
@@ -67,18 +95,20 @@ def _frames(
                     continue
                 chunk = b": ping\n\n"
             else:
-                told = frame(event)
-                if told is None:
-                    continue
-                chunk = _encode(*told)
-            yield chunk
-            written = time.monotonic()
+                chunk = write(event)
+            if chunk:
+                yield chunk
+                written = time.monotonic()
     except ChatProxyError as error:
         _log.warning("%s in mid-stream: %s", error.code, error)
-        yield _encode("error", {"code": error.code, "message": error.public})
+        yield failed(error)
     except Exception as error:
         _log.error("internal_error in mid-stream: %s", describe(error))
-        yield _encode("error", {"code": ChatProxyError.code, "message": ChatProxyError.public})
+        yield failed(ChatProxyError())
+
+
+def _named_error(error: ChatProxyError) -> bytes:
+    return _encode("error", {"code": error.code, "message": error.public})
 
 
 def _encode(name: str, data: dict[str, Any]) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Generator
 from chatproxy.core.generation import Token, Waiting
 from chatproxy.errors import EngineTimeout
 from chatproxy.web.clients import watch
-from chatproxy.web.sse import Frame, event_stream, to_the_end
+from chatproxy.web.sse import Frame, event_stream, stream, to_the_end
 
 
 class Events:
@@ -88,3 +88,26 @@ def test_a_closed_connection_is_noticed_and_an_open_or_talking_one_is_not() -> N
         theirs.close()
         assert gone()
     assert not watch({})()
+
+
+def lines(*events: Token | Waiting | Exception, comments: bool) -> bytes:
+    response = stream(
+        Events(*events)(),
+        lambda event: f"{event.text}\n".encode() if isinstance(event, Token) else b"",
+        lambda error: f"!{error.code}\n".encode(),
+        lambda: False,
+        content_type="application/x-ndjson",
+        comments=comments,
+        ping_every_s=0.0,
+    )
+    assert response.content_type == "application/x-ndjson"
+    return b"".join(bytes(chunk) for chunk in response.response if isinstance(chunk, bytes))
+
+
+def test_a_form_of_its_own_knows_no_comments_and_tells_errors_its_own_way() -> None:
+    assert lines(Waiting(), Token("a"), EngineTimeout("inside"), comments=False) == b"a\n!engine_timeout\n"
+    assert lines(Waiting(), Token("a"), comments=True) == b": stream\n\n: ping\n\na\n"
+
+
+def test_a_defect_in_mid_stream_is_told_without_its_words() -> None:
+    assert lines(Token("a"), RuntimeError("hunter2"), comments=False) == b"a\n!internal_error\n"
