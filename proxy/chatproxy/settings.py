@@ -61,6 +61,14 @@ def _url(*schemes: str) -> tuple[str, Callable[[str], str]]:
     return f"a URL starting with {' or '.join(s + '://' for s in schemes)}", parse
 
 
+def _origins(raw: str) -> tuple[str, ...]:
+    """Origins as browsers send them: lower case, no path, not even a slash."""
+    origins = tuple(origin.strip() for origin in raw.split(","))
+    if not all(re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?", origin) for origin in origins):
+        raise ValueError
+    return origins
+
+
 def _name(raw: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", raw):
         raise ValueError
@@ -70,6 +78,7 @@ def _name(raw: str) -> str:
 _NAME = ("a name of letters, digits, '.', '-' and '_'", _name)
 _TEXT = ("text", str)
 _PATH = ("a folder", Path)
+_ORIGINS = ("a list of origins as https://lite.koboldai.net, with commas in between", _origins)
 _BOTS = Path("/etc/chatbot/bots")
 
 
@@ -121,6 +130,9 @@ class Settings:
     queue_size: int = _option("QUEUE_SIZE", _whole(0, 10_000), 32, "requests that may wait for the engine")
     stream_cap: int = _option("STREAM_CAP", _whole(1, 4096), 64, "requests that may wait or generate at the same time")
     max_body_bytes: int = _option("MAX_BODY_BYTES", _whole(1024, 1 << 30), 10_000_000, "largest request body, in bytes")
+    kobold_origins: tuple[str, ...] = _option(
+        "KOBOLD_ORIGINS", _ORIGINS, (), "web pages of other origins that may call the Kobold API"
+    )
     trusted_hops: int = _option("TRUSTED_HOPS", _whole(0, 5), 1, "reverse proxies in front whose X-Forwarded-* count")
     log_level: str = _option("LOG_LEVEL", _choice("debug", "info", "warning", "error"), "info", "least severe log line")
 

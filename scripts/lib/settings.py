@@ -91,6 +91,12 @@ def base_url(value: str) -> str | None:
     return None if fits else "must be an address as http://10.0.0.5:8000"
 
 
+def origins(value: str) -> str | None:
+    """Origins as browsers send them, and as the proxy compares them: to the letter."""
+    fits = all(re.fullmatch(r"https?://[a-z0-9.-]+(:\d{1,5})?", origin.strip()) for origin in value.split(","))
+    return None if fits else "must be origins as https://lite.koboldai.net, with commas in between and no slash behind"
+
+
 def anything(value: str) -> str | None:
     return None
 
@@ -136,6 +142,7 @@ SETTINGS: dict[str, Setting] = {
     ),
     "QUEUE_SIZE": Setting("32", whole(0, 10_000)),
     "STREAM_CAP": Setting("64", whole(1, 2_000)),
+    "KOBOLD_ORIGINS": Setting("", optional(origins)),
     "MAX_BODY": Setting("10MB", amount(64 * 1024)),
     "LOG_LEVEL": Setting("info", one_of("debug", "info", "warning", "error")),
 }
