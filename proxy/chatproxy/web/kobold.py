@@ -48,5 +48,5 @@ def blueprint(
     performance = Performance(gate)
     kobold_generate.add_routes(routes, completions, performance)
     kobold_extra.add_routes(routes, running, performance, count_tokens)
-    kobold_extra.add_public_routes(routes, model, context_size)
+    kobold_extra.add_connect_routes(routes, model, context_size)
     return routes

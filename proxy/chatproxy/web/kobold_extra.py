@@ -1,7 +1,7 @@
 """What Kobold's clients ask beside generating: abort, the text so far, token counts, and what there is to connect to.
 
-Keyless clients see what koboldcpp itself shows without its password: version, model, context size. SillyTavern asks for
-these before it can send a key (src/endpoints/backends/kobold.js), and /readyz tells the model to everybody anyway.
+Everything needs a key, also what koboldcpp shows without its password (version, model, context size). A client that
+cannot send one with these, as SillyTavern's "KoboldAI Classic" (src/endpoints/backends/kobold.js), does not connect.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from flask import Blueprint, Response, request
 
 from chatproxy.core.completions import DEFAULT_LENGTH
 from chatproxy.core.running import Run, Running
-from chatproxy.web.auth import caller, identity, needs, public
+from chatproxy.web.auth import caller, identity, needs
 from chatproxy.web.body import Fields, read_object
 from chatproxy.web.kobold_generate import read_genkey, run_id
 from chatproxy.web.kobold_perf import Performance
@@ -41,7 +41,7 @@ def add_routes(
     performance: Performance,
     count_tokens: Callable[[str], int],
 ) -> None:
-    """What needs a key. `count_tokens` counts a text as a prompt, beginning-of-sequence token included."""
+    """What belongs to generations. `count_tokens` counts a text as a prompt, beginning-of-sequence token included."""
 
     @routes.post("/api/extra/abort")
     @needs("kobold")
@@ -71,52 +71,52 @@ def add_routes(
         return json_response(performance.report(identity().owner))
 
 
-def add_public_routes(routes: Blueprint, model: str, context_size: Callable[[], int]) -> None:
-    """What a client asks before it has a key: `model`'s name and `context_size` in tokens."""
+def add_connect_routes(routes: Blueprint, model: str, context_size: Callable[[], int]) -> None:
+    """What clients ask when they connect: `model`'s name and `context_size` in tokens."""
     version = {"result": "KoboldCpp", "version": PROTOCOL_VERSION, "protected": True, **_ABILITIES}
 
     @routes.get("/api/v1/model")
     @routes.get("/api/latest/model")
-    @public
+    @needs("kobold")
     def model_name() -> Response:
         return json_response({"result": f"koboldcpp/{model}"})
 
     @routes.get("/api/v1/info/version")
     @routes.get("/api/latest/info/version")
-    @public
+    @needs("kobold")
     def united_version() -> Response:
         return json_response({"result": UNITED_VERSION})
 
     @routes.get("/api/extra/version")
-    @public
+    @needs("kobold")
     def koboldcpp_version() -> Response:
         return json_response(version)
 
     @routes.get("/api/v1/config/max_context_length")
     @routes.get("/api/latest/config/max_context_length")
     @routes.get("/api/extra/true_max_context_length")
-    @public
+    @needs("kobold")
     def max_context_length() -> Response:
         return json_response({"value": context_size()})
 
     @routes.get("/api/v1/config/max_length")
     @routes.get("/api/latest/config/max_length")
-    @public
+    @needs("kobold")
     def max_length() -> Response:
         return json_response({"value": DEFAULT_LENGTH})
 
     @routes.get("/api/v1/config/soft_prompt")
-    @public
+    @needs("kobold")
     def soft_prompt() -> Response:
         return json_response({"value": ""})
 
     @routes.get("/api/v1/config/soft_prompts_list")
-    @public
+    @needs("kobold")
     def soft_prompts() -> Response:
         return json_response({"values": []})
 
     @routes.get("/api/extra/preloadstory")
-    @public
+    @needs("kobold")
     def preloaded_story() -> Response:
         return json_response({})
 

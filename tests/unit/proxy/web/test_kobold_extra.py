@@ -17,7 +17,7 @@ from chatproxy.settings import Settings
 from tests.unit.proxy.fakes import FakeEngine, World, says
 
 STREAM = "/api/extra/generate/stream"
-PUBLIC = [
+CONNECTING = [
     ("/api/v1/model", {"result": "koboldcpp/model"}),
     ("/api/latest/model", {"result": "koboldcpp/model"}),
     ("/api/v1/info/version", {"result": "1.2.5"}),
@@ -32,6 +32,8 @@ PUBLIC = [
     ("/api/extra/preloadstory", {}),
 ]
 WITH_A_KEY = [
+    *(("GET", path) for path, _ in CONNECTING),
+    ("GET", "/api/extra/version"),
     ("POST", STREAM),
     ("POST", "/api/extra/abort"),
     ("POST", "/api/extra/generate/check"),
@@ -222,14 +224,14 @@ def test_perf_counts_who_generates_and_who_waits(half: HalfSaid) -> None:
         thread.join(5)
 
 
-@pytest.mark.parametrize(("path", "answer"), PUBLIC)
-def test_what_is_asked_before_a_key_can_be_sent(path: str, answer: object) -> None:
+@pytest.mark.parametrize(("path", "answer"), CONNECTING)
+def test_what_clients_ask_when_they_connect(path: str, answer: object) -> None:
     world = World(engine=FakeEngine(context=2048))
-    assert json_of(world.app.test_client().get(path)) == answer
+    assert json_of(world.client("kobold").get(path)) == answer
 
 
 def test_the_version_makes_clients_stream_and_hides_what_is_not_here() -> None:
-    told = json_of(World().app.test_client().get("/api/extra/version"))
+    told = json_of(World().client("kobold").get("/api/extra/version"))
     assert told["result"] == "KoboldCpp"
     assert tuple(map(int, told["version"].split("."))) > (1, 30)
     assert (told["protected"], told["llm"]) == (True, True)
@@ -237,7 +239,7 @@ def test_the_version_makes_clients_stream_and_hides_what_is_not_here() -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), WITH_A_KEY)
-def test_without_a_key_or_scope_nothing_else_is_told(method: str, path: str) -> None:
+def test_without_a_key_or_scope_nothing_is_told(method: str, path: str) -> None:
     world = World()
     for client, status, kind in (
         (world.app.test_client(), 401, "unauthorized"),
