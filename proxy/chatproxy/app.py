@@ -32,7 +32,7 @@ from chatproxy.core.types import Limits
 from chatproxy.core.window import Window
 from chatproxy.errors import ConfigurationError, NotFound
 from chatproxy.settings import Settings
-from chatproxy.web import auth, chat, conversations, health, kobold, responses
+from chatproxy.web import auth, chat, conversations, cors, health, kobold, ollama, responses
 
 
 def create_app(
@@ -75,10 +75,21 @@ def create_app(
 
     app = Flask("chatproxy", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
-    responses.install(app, kobold.ENVELOPES)
+    responses.install(app, {**kobold.ENVELOPES, **ollama.ENVELOPES})
+    cors.install(app, settings.kobold_origins, kobold.covers)
     app.register_blueprint(chat.blueprint(answers))
     app.register_blueprint(conversations.blueprint(history))
-    app.register_blueprint(kobold.blueprint(completions))
+    app.register_blueprint(
+        kobold.blueprint(
+            completions,
+            running,
+            model=settings.model,
+            gate=gate.status,
+            count_tokens=shared.count_tokens,
+            context_size=window.context_size,
+        )
+    )
+    app.register_blueprint(ollama.blueprint(completions, bots, model=settings.model, context_size=window.context_size))
     app.register_blueprint(health.blueprint(checks, settings.model, gate.status))
     auth.install(app, Keyring(keys or MongoKeys(database)))
     if settings.trusted_hops:

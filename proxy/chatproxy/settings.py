@@ -73,6 +73,14 @@ def _urls(*schemes: str) -> tuple[str, Callable[[str], tuple[str, ...]]]:
     return f"{kind}, or several different ones separated by commas", parse
 
 
+def _origins(raw: str) -> tuple[str, ...]:
+    """Origins as browsers send them: lower case, no path, not even a slash."""
+    origins = tuple(origin.strip() for origin in raw.split(","))
+    if not all(re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?", origin) for origin in origins):
+        raise ValueError
+    return origins
+
+
 def _name(raw: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", raw):
         raise ValueError
@@ -84,6 +92,7 @@ _TEXT = ("text", str)
 _PATH = ("a folder", Path)
 # Limits of use; 0 = none.
 _REQUESTS, _TOKENS, _STREAMS = _whole(0, 100_000), _whole(0, 999_999_999), _whole(0, 4096)
+_ORIGINS = ("a list of origins as https://lite.koboldai.net, with commas in between", _origins)
 _BOTS = Path("/etc/chatbot/bots")
 
 
@@ -148,6 +157,9 @@ class Settings:
     address_tokens_per_day: int = _option("ADDRESS_TOKENS_PER_DAY", _TOKENS, 0, "tokens per day of one address")
     address_streams: int = _option("ADDRESS_STREAMS", _STREAMS, 0, "answers in progress at a time of one address")
     max_body_bytes: int = _option("MAX_BODY_BYTES", _whole(1024, 1 << 30), 10_000_000, "largest request body, in bytes")
+    kobold_origins: tuple[str, ...] = _option(
+        "KOBOLD_ORIGINS", _ORIGINS, (), "web pages of other origins that may call the Kobold API"
+    )
     trusted_hops: int = _option("TRUSTED_HOPS", _whole(0, 5), 1, "reverse proxies in front whose X-Forwarded-* count")
     log_level: str = _option("LOG_LEVEL", _choice("debug", "info", "warning", "error"), "info", "least severe log line")
 

@@ -98,6 +98,12 @@ def base_urls(value: str) -> str | None:
     return None
 
 
+def origins(value: str) -> str | None:
+    """Origins as browsers send them, and as the proxy compares them: to the letter."""
+    fits = all(re.fullmatch(r"https?://[a-z0-9.-]+(:\d{1,5})?", origin.strip()) for origin in value.split(","))
+    return None if fits else "must be origins as https://lite.koboldai.net, with commas in between and no slash behind"
+
+
 def anything(value: str) -> str | None:
     return None
 
@@ -149,6 +155,7 @@ SETTINGS: dict[str, Setting] = {
     "ADDRESS_REQUESTS_PER_MINUTE": Setting("0", whole(0, 100_000)),
     "ADDRESS_TOKENS_PER_DAY": Setting("0", whole(0, 999_999_999)),
     "ADDRESS_STREAMS": Setting("0", whole(0, 4096)),
+    "KOBOLD_ORIGINS": Setting("", optional(origins)),
     "MAX_BODY": Setting("10MB", amount(64 * 1024)),
     "LOG_LEVEL": Setting("info", one_of("debug", "info", "warning", "error")),
 }
