@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -15,6 +16,7 @@ from flask.testing import FlaskClient
 from chatproxy.app import create_app
 from chatproxy.core.keys import Keyring
 from chatproxy.core.types import (
+    NO_LIMITS,
     Bot,
     Conversation,
     EngineEvent,
@@ -22,6 +24,7 @@ from chatproxy.core.types import (
     Generation,
     Idle,
     KeyRecord,
+    Limits,
     Message,
     Page,
     Text,
@@ -146,11 +149,13 @@ class MemoryHistory:
 
 
 class MemoryKeys:
-    """Implements KeyStore in a dictionary."""
+    """Implements KeyStore in a dictionary; `down` makes noting a use fail."""
 
     def __init__(self) -> None:
         self.keys: dict[str, KeyRecord] = {}
         self.looked_up: list[str] = []
+        self.listed = self.uses = 0
+        self.down = False
 
     def add(self, key: KeyRecord) -> None:
         self.keys[key.id] = key
@@ -160,13 +165,51 @@ class MemoryKeys:
         return self.keys.get(key_id)
 
     def all(self) -> Sequence[KeyRecord]:
+        self.listed += 1
         return list(self.keys.values())
+
+    def used(self, key_id: str, moment: datetime) -> None:
+        self.uses += 1
+        if self.down:
+            raise StorageUnavailable("the fake is down")
+        self.keys[key_id] = replace(self.keys[key_id], last_used_at=moment)
 
     def revoke(self, key_id: str, moment: datetime) -> bool:
         if key_id not in self.keys:
             return False
         self.keys[key_id] = replace(self.keys[key_id], revoked_at=moment)
         return True
+
+
+class MemoryUsage:
+    """Implements UsageStore in a dictionary; `down` makes every call fail, `slow` is waited for in every `add`."""
+
+    def __init__(self) -> None:
+        self.counters: dict[str, int] = {}
+        self.expires: dict[str, datetime] = {}
+        self.calls = 0
+        self.down = False
+        self.slow: threading.Event | None = None
+        self._lock = threading.Lock()
+
+    def add(self, counter: str, amount: int, *, expires_at: datetime) -> int:
+        if self.slow:
+            self.slow.wait(10)
+        with self._lock:
+            self._check()
+            self.counters[counter] = self.counters.get(counter, 0) + amount
+            self.expires.setdefault(counter, expires_at)
+            return self.counters[counter]
+
+    def read(self, counter: str) -> int:
+        with self._lock:
+            self._check()
+            return self.counters.get(counter, 0)
+
+    def _check(self) -> None:
+        self.calls += 1
+        if self.down:
+            raise StorageUnavailable("the fake is down")
 
 
 ASSISTANT = Bot("assistant", "Assistant", system="You are kind.", format="chatml", max_tokens=64)
@@ -209,6 +252,7 @@ class World:
     history: MemoryHistory = field(default_factory=MemoryHistory)
     keys: MemoryKeys = field(default_factory=MemoryKeys)
     bots: FakeBots = field(default_factory=FakeBots)
+    usage: MemoryUsage = field(default_factory=MemoryUsage)
     checks: Sequence[Any] = (FakeCheck("engine"), FakeCheck("mongo"))
     settings: Settings = field(default_factory=lambda: Settings(trusted_hops=0, engine_slots=1, queue_size=2))
 
@@ -219,15 +263,24 @@ class World:
             history=self.history,
             keys=self.keys,
             bots=self.bots,
+            usage=self.usage,
             checks=self.checks,
         )
 
-    def key(self, *scopes: str, expires_days: int | None = None) -> str:
+    def key(self, *scopes: str, expires_days: int | None = None, limits: Limits = NO_LIMITS) -> str:
         chosen = frozenset(scopes or ("chat", "kobold"))
-        return Keyring(self.keys).create("test", chosen, expires_days=expires_days)[0]
+        return Keyring(self.keys).create("test", chosen, expires_days=expires_days, limits=limits)[0]
 
-    def client(self, *scopes: str) -> FlaskClient:
+    def client(self, *scopes: str, limits: Limits = NO_LIMITS) -> FlaskClient:
         """A client that sends a fresh key with every request."""
         client = self.app.test_client()
-        client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {self.key(*scopes)}"
+        client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {self.key(*scopes, limits=limits)}"
         return client
+
+
+def until(condition: Callable[[], object], seconds: float = 5) -> None:
+    """Wait for what another thread does a moment later."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.002)
