@@ -14,19 +14,16 @@ from chatproxy.adapters.koboldcpp import Koboldcpp
 from chatproxy.adapters.mongo import Database
 from chatproxy.adapters.mongo_history import MongoHistory
 from chatproxy.adapters.mongo_keys import MongoKeys
-from chatproxy.adapters.mongo_usage import MongoUsage
 from chatproxy.adapters.openai_engine import OpenAiEngine
 from chatproxy.core.answer import Answers
 from chatproxy.core.completions import Completions
 from chatproxy.core.generation import Generations
 from chatproxy.core.keys import Keyring
-from chatproxy.core.limits import Limiter
-from chatproxy.core.ports import Bots, Engine, HealthCheck, History, KeyStore, UsageStore
+from chatproxy.core.ports import Bots, Engine, HealthCheck, History, KeyStore
 from chatproxy.core.prompts import Formats
 from chatproxy.core.running import Running
 from chatproxy.core.sampling import PRESETS
 from chatproxy.core.slots import Gate
-from chatproxy.core.types import Limits
 from chatproxy.core.window import Window
 from chatproxy.errors import ConfigurationError, NotFound
 from chatproxy.settings import Settings
@@ -40,7 +37,6 @@ def create_app(
     history: History | None = None,
     keys: KeyStore | None = None,
     bots: Bots | None = None,
-    usage: UsageStore | None = None,
     checks: Sequence[HealthCheck] | None = None,
 ) -> Flask:
     """The application, connected to nothing yet. What is given replaces the adapter that would be built.
@@ -60,7 +56,7 @@ def create_app(
         checks = (real_engine, database, chroma, Embeddings(settings.embeddings_url))
 
     gate = Gate(settings.engine_slots, min(settings.queue_size, settings.stream_cap - settings.engine_slots))
-    generations = Generations(engine, gate, _limiter(settings, usage or MongoUsage(database)))
+    generations = Generations(engine, gate)
     window = Window(engine, settings.context_size)
     answers = Answers(
         generations,
@@ -106,12 +102,6 @@ def _engine(settings: Settings) -> Koboldcpp | OpenAiEngine:
     if settings.engine_api == "koboldcpp":
         return Koboldcpp(url, api_key=key, first_token_s=first, idle_s=idle)
     return OpenAiEngine(url, model=settings.model, api_key=key, first_token_s=first, idle_s=idle)
-
-
-def _limiter(settings: Settings, usage: UsageStore) -> Limiter:
-    key = Limits(settings.key_requests_per_minute, settings.key_tokens_per_day, settings.key_streams)
-    address = Limits(settings.address_requests_per_minute, settings.address_tokens_per_day, settings.address_streams)
-    return Limiter(usage, key=key, address=address)
 
 
 def _check_default_bot(bots: Bots, default: str) -> None:

@@ -7,7 +7,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal
 
-from chatproxy.core.limits import Limiter, Permit
 from chatproxy.core.ports import Engine
 from chatproxy.core.running import Run
 from chatproxy.core.slots import Gate, Ticket
@@ -55,19 +54,13 @@ GenerationEvent = Queued | Waiting | Token | Finished
 class Generations:
     """Runs generations through the gate, one call of `run` for each."""
 
-    def __init__(self, engine: Engine, gate: Gate, limiter: Limiter | None = None) -> None:
-        self._engine, self._gate, self._limiter = engine, gate, limiter
+    def __init__(self, engine: Engine, gate: Gate) -> None:
+        self._engine = engine
+        self._gate = gate
 
     def enter(self, caller: Caller) -> Ticket:
         """Take a place at the gate. Raises RateLimited and Busy."""
-        permit = self._limiter.admit(caller) if self._limiter else Permit()
-        try:
-            ticket = self._gate.enter()
-        except BaseException:
-            permit.release()
-            raise
-        ticket.permit = permit
-        return ticket
+        return self._gate.enter()
 
     def run(
         self, ticket: Ticket, generation: Generation, *, trim: bool, run: Run | None = None
@@ -102,9 +95,7 @@ class Generations:
         if not finish and not stop_filter.stopped:
             raise EngineFailure("the engine's stream ended without an end")
         reason = finish.reason if finish and not stop_filter.stopped else "stop"
-        usage = self._usage(generation.prompt, "".join(answer), finish)
-        ticket.permit.spend((usage.prompt_tokens or 0) + (usage.completion_tokens or 0))
-        yield Finished(reason, usage)
+        yield Finished(reason, self._usage(generation.prompt, "".join(answer), finish))
 
     def _usage(self, prompt: str, answer: str, finish: Finish | None) -> Usage:
         """The engine's own figures; where it gives none, its tokenizer's; None where even that fails."""

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
-from chatproxy.core.limits import Permit
 from chatproxy.errors import Busy
 
 # Retry-After (seconds) while no answer has been timed yet, and its bounds.
@@ -99,7 +98,6 @@ class Ticket:
         self._gate = gate
         self.admitted = threading.Event()
         self.admitted_at: float | None = None
-        self.permit = Permit()
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for the slot; returns whether it is ours."""
@@ -116,4 +114,3 @@ class Ticket:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._gate.leave(self)
-        self.permit.release()
