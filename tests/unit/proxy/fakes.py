@@ -252,7 +252,6 @@ class World:
     history: MemoryHistory = field(default_factory=MemoryHistory)
     keys: MemoryKeys = field(default_factory=MemoryKeys)
     bots: FakeBots = field(default_factory=FakeBots)
-    usage: MemoryUsage = field(default_factory=MemoryUsage)
     checks: Sequence[Any] = (FakeCheck("engine"), FakeCheck("mongo"))
     settings: Settings = field(default_factory=lambda: Settings(trusted_hops=0, engine_slots=1, queue_size=2))
 
@@ -263,7 +262,6 @@ class World:
             history=self.history,
             keys=self.keys,
             bots=self.bots,
-            usage=self.usage,
             checks=self.checks,
         )
 
