@@ -11,7 +11,8 @@ import pytest
 from chatproxy.core.limits import Limiter, Permit
 from chatproxy.core.types import Caller, Limits
 from chatproxy.errors import RateLimited, StorageUnavailable
-from tests.unit.proxy.fakes import MemoryUsage, until
+from tests.unit.proxy.fakes import MemoryUsage
+from tests.unit.proxy.waiting import until
 
 NOON = datetime(2031, 5, 4, 12, 0, 15, tzinfo=UTC)
 HOME = Caller("key:a/user:1", "key:a", "192.0.2.1")

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from chatproxy.core.rules import answer_by_rule
 from chatproxy.core.types import Bot, Rule
 
-# A few letters are made of a letter and a point (U+013F), which is a word of its own.
-LETTER = st.characters(categories=["Lu", "Ll"]).filter(lambda c: unicodedata.normalize("NFKC", c).isalpha())
+# A few letters stand for two characters, one of them a point or an apostrophe (U+013F, U+0149): a word of its own.
+LETTER = st.characters(categories=["Lu", "Ll"]).filter(lambda c: unicodedata.is_normalized("NFKC", c))
 LETTERS = st.text(LETTER, min_size=1, max_size=12)
 PHRASES = st.lists(LETTERS, min_size=1, max_size=4).map(" ".join)
 
