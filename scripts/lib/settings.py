@@ -162,8 +162,8 @@ SETTINGS: dict[str, Setting] = {
 # Read by Compose itself, so welcome in `.env` without being ours.
 _COMPOSE_OWN = ("COMPOSE_", "DOCKER_", "BUILDKIT_", "BUILDX_")
 # What `make` targets take without its being a setting.
-_ARGUMENTS = ("ACCEPT", "ARGS", "DAYS", "GPU", "JSON", "LINES", "NAME", "ONLY", "PORT", "REVOKE", "SCOPES", "SERVICE")
-_ARGUMENTS += ("RPM", "STREAMS", "TOKENS_PER_DAY")
+_KEY_ARGUMENTS = ("DAYS", "JSON", "NAME", "REVOKE", "RPM", "SCOPES", "STREAMS", "TOKENS_PER_DAY")
+_ARGUMENTS = ("ACCEPT", "ARGS", "GPU", "LINES", "ONLY", "PORT", "SERVICE", *_KEY_ARGUMENTS)
 
 
 def is_address(host: str) -> bool:

@@ -2,13 +2,17 @@
 
 Fields (all optional but `name`):
 
-    name         what the bot is called, also in prompts that name the speaker
-    system       instructions
-    persona      who the bot is; put behind the instructions, or where the format has a place for it
-    greeting     its opening words, the first turn of every conversation
-    format       a prompt format's name, or "auto" (default): the one that fits the appliance's model
-    sampling     factual, balanced (default) or creative
-    max_tokens   longest answer, in tokens (default 512)
+    name            what the bot is called, also in prompts that name the speaker
+    system          instructions
+    persona         who the bot is; put behind the instructions, or where the format has a place for it
+    examples        list of dialogues that show how the bot talks, each a list of `user: ...` and `bot: ...` entries
+    greeting        its opening words, the first turn of every conversation
+    format          a prompt format's name, or "auto" (default): the one that fits the appliance's model
+    sampling        factual, balanced (default) or creative
+    max_tokens      longest answer, in tokens (default 512)
+    max_message     longest question, in characters
+    rules           list of `when: [phrases]` with `answer: ...`, which answers without the engine; the first one wins
+    retention_days  how long conversations are kept, 1 to 3650 (default: for ever)
 """
 
 from __future__ import annotations
@@ -16,21 +20,28 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import yaml
-
+from chatproxy.adapters.bot_fields import BotReader
 from chatproxy.core.types import Bot
 from chatproxy.errors import ConfigurationError, NotFound
 
 _log = logging.getLogger(__name__)
-_FIELDS = ("name", "system", "persona", "greeting", "format", "sampling", "max_tokens")
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-# A name is written into prompts as a role ("NAME:"), so it must be one line and no marker itself.
-_NAME = re.compile(r"[^\x00-\x1f\x7f:<>|\[\]{}]{1,60}")
-_MAX_TOKENS = range(1, 8193)
+_LARGEST_FILE = 256 * 1024  # bytes
+# What tells two versions of a file apart: times of content and inode (a chmod changes the latter) in ns, and its size.
+_Stamp = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A file as it was last looked at: the last good version, None where there has been none, and what is wrong now."""
+
+    stamp: _Stamp
+    bot: Bot | None
+    problem: str = ""
 
 
 class BotFiles:
@@ -41,79 +52,71 @@ class BotFiles:
 
         One broken bot must not silence the others. Raises ConfigurationError where the folder itself is missing.
         """
-        self._folder, self._formats, self._presets = folder, formats, presets
+        self._folder, self._reader = folder, BotReader(formats, presets)
         self._lock = threading.Lock()
-        self._known: dict[str, tuple[int, Bot]] = {}
+        self._known: dict[str, _Known] = {}
         if not folder.is_dir():
             raise ConfigurationError(f"BOTS_DIR: there is no folder {folder}")
         for path in sorted(folder.glob("*.yaml")):
             if not _ID.fullmatch(path.stem):
                 _log.error("%s: a bot's file name is lower-case letters, digits, '-' and '_'; it is not offered", path)
-                continue
-            try:
-                self._known[path.stem] = (path.stat().st_mtime_ns, self._read(path))
-            except ConfigurationError as error:
-                _log.error("%s; it is not offered", error)
+        self.all()
 
     def get(self, bot_id: str) -> Bot:
         """See core.ports.Bots. A file broken by a change is reported in the log; the last good one stays in use."""
-        path = self._folder / f"{bot_id}.yaml"
-        if not _ID.fullmatch(bot_id) or not path.is_file():
+        known = self._look(bot_id) if _ID.fullmatch(bot_id) else None
+        if known is None:
             raise NotFound(f"no bot {bot_id!r} in {self._folder}", public="There is no bot of that name.")
-        changed = path.stat().st_mtime_ns
+        if known.bot is None:
+            raise NotFound(known.problem, public="This bot's file is broken; the log says where.")
+        return known.bot
+
+    def all(self) -> Sequence[Bot]:
+        """See core.ports.Bots."""
+        ids = sorted(path.stem for path in self._folder.glob("*.yaml") if _ID.fullmatch(path.stem))
+        looked_at = [self._look(bot_id) for bot_id in ids]
+        return [known.bot for known in looked_at if known and known.bot]
+
+    def _look(self, bot_id: str) -> _Known | None:
+        """The file's newest version, read only where it has changed; None where there is no such file."""
+        path = self._folder / f"{bot_id}.yaml"
         with self._lock:
+            stamp = _stamp(path)
+            if stamp is None:
+                self._known.pop(bot_id, None)
+                return None
             known = self._known.get(bot_id)
-            if known and known[0] == changed:
-                return known[1]
-            try:
-                bot = self._read(path)
-            except ConfigurationError as error:
-                _log.error("%s; %s", error, "its last good version stays in use" if known else "it is not offered")
-                if not known:
-                    raise NotFound(str(error), public="This bot's file is broken; the log says where.") from None
-                bot = known[1]
-            self._known[bot_id] = (changed, bot)
-            return bot
+            if known is None or known.stamp != stamp:
+                known = self._known[bot_id] = self._read(path, stamp, known.bot if known else None)
+            return known
 
-    def _read(self, path: Path) -> Bot:
+    def _read(self, path: Path, stamp: _Stamp, before: Bot | None) -> _Known:
         try:
-            text = path.read_text(encoding="utf-8")
-            fields = yaml.safe_load(text)
-        except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line + 1 if error.problem_mark else 1
-            raise ConfigurationError(f"{path}, line {line}: {error.problem}") from None
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigurationError(f"{path}: {error}") from None
-        if not isinstance(fields, dict):
-            raise ConfigurationError(f"{path}, line 1: a bot is a list of 'field: value' lines")
-        for field, value in fields.items():
-            problem = self._problem(field, value)
-            if problem:
-                raise ConfigurationError(f"{path}, line {_line_of(text, field)}: {problem}")
-        if "name" not in fields:
-            raise ConfigurationError(f"{path}, line 1: name is missing")
-        stripped: dict[str, Any] = {k: v.strip() if isinstance(v, str) else v for k, v in fields.items()}
-        return Bot(id=path.stem, **stripped)
-
-    def _problem(self, field: Any, value: Any) -> str:
-        """What is wrong with one field, or nothing."""
-        if field not in _FIELDS:
-            return f"{field!r} is not a field of a bot; fields are {', '.join(_FIELDS)}"
-        if field == "max_tokens":
-            good = isinstance(value, int) and not isinstance(value, bool) and value in _MAX_TOKENS
-            return "" if good else f"max_tokens is {value!r}, not a whole number from 1 to {_MAX_TOKENS[-1]}"
-        if not isinstance(value, str):
-            return f"{field} is {value!r}, not text"
-        if field == "name" and not _NAME.fullmatch(value.strip()):
-            return "name is 1 to 60 characters in one line, without : < > | [ ] { }"
-        if field == "format" and value not in {"auto", *self._formats}:
-            return f"there is no prompt format {value!r}; known are auto, {', '.join(sorted(self._formats))}"
-        if field == "sampling" and value not in self._presets:
-            return f"there is no sampling preset {value!r}; known are {', '.join(sorted(self._presets))}"
-        return ""
+            return _Known(stamp, self._reader.read(path.stem, _text_of(path)))
+        except ConfigurationError as error:
+            problem = f"{path}, {error}"
+            _log.error("%s; %s", problem, "its last good version stays in use" if before else "it is not offered")
+            return _Known(stamp, before, problem)
 
 
-def _line_of(text: str, field: Any) -> int:
-    """The line on which a top-level field stands."""
-    before = re.search(rf"(?m)^['\"]?{re.escape(str(field))}['\"]?\s*:", text)
-    return text.count("\n", 0, before.start()) + 1 if before else 1
+def _stamp(path: Path) -> _Stamp | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return (status.st_mtime_ns, status.st_ctime_ns, status.st_size) if path.is_file() else None
+
+
+def _text_of(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_FILE + 1)
+    except OSError as error:
+        raise ConfigurationError(f"line 1: it cannot be read: {error.strerror}") from None
+    if len(content) > _LARGEST_FILE:
+        raise ConfigurationError(f"line 1: it is larger than {_LARGEST_FILE} bytes")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigurationError(f"line {line}: it is not UTF-8") from None

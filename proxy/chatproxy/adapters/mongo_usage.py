@@ -8,7 +8,7 @@ may lose its last 100 ms (the journal's interval), and nobody waits for a disk j
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pymongo import ReturnDocument, WriteConcern
 from pymongo.collection import Collection
@@ -49,9 +49,10 @@ class MongoUsage:
 
 
 def _count(usage: Collection[dict[str, Any]], counter: str, amount: int, expires_at: datetime) -> dict[str, Any]:
-    return usage.with_options(write_concern=_IN_MEMORY).find_one_and_update(
+    document = usage.with_options(write_concern=_IN_MEMORY).find_one_and_update(
         {"_id": counter},
         {"$inc": {"count": amount}, "$setOnInsert": {"expires_at": expires_at}},
         upsert=True,
         return_document=ReturnDocument.AFTER,
     )
+    return cast(dict[str, Any], document)  # never None: where there was none, it has made one

@@ -29,7 +29,7 @@ class Booking:
 
     A counter's value is what the store last said and what has not been written since: nobody waits for the store, and
     what one answer has used counts for the very next question. What another process adds is seen with the next
-    booking. Where the store is away, the amounts are kept and written with the next ones.
+    booking. Where the store is away, the amounts are kept and tried again when the next are told or a value is asked for.
     """
 
     def __init__(self, store: UsageStore, *, clock: Callable[[], datetime] = now) -> None:
@@ -42,6 +42,7 @@ class Booking:
 
     def used(self, counter: str) -> int:
         """The counter's value. Raises StorageUnavailable where it has to be read first and cannot be."""
+        self._begin()
         with self._lock:
             known = self._known.get(counter)
             if known is not None:
@@ -58,10 +59,15 @@ class Booking:
         with self._lock:
             unwritten = self._unwritten.setdefault(counter, _Unwritten(0, expires_at))
             unwritten.amount += amount
-            # One job at a time, however slow the store: it takes along what is told meanwhile.
-            begin, self._writing = not self._writing, True
-        if begin:
-            self._later.do(self._write)
+        self._begin()
+
+    def _begin(self) -> None:
+        """See that what is unwritten is being written: one job at a time, which takes along what is told meanwhile."""
+        with self._lock:
+            if self._writing or not self._unwritten:
+                return
+            self._writing = True
+        self._later.do(self._write)
 
     def _waiting(self, counter: str) -> int:
         return self._unwritten[counter].amount if counter in self._unwritten else 0

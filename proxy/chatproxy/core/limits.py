@@ -6,8 +6,10 @@
 
 Windows are fixed, so that one document counts each and it is known when a closed one opens; a burst around their border
 gets through twice the limit at most. A request is admitted while its tokens budget is not used up, so answers that are
-under way then may go beyond it by their own length. Requests and tokens are counted in the UsageStore and survive a restart; streams end with the process anyway.
-Where nothing is limited, the store is not asked at all.
+under way then may go beyond it by their own length.
+
+Requests and tokens are counted in the UsageStore and survive a restart; streams end with the process anyway. Where
+nothing is limited, the store is not asked at all.
 """
 
 from __future__ import annotations
@@ -123,11 +125,10 @@ class Limiter:
             for budget in budgets:
                 limit = budget.limits.streams
                 if limit and self._streams.get(budget.who, 0) >= limit:
-                    answers = "1 answer" if limit == 1 else f"{limit} answers"
+                    have = f"This {budget.kind} may have {_counted(limit, 'answer')} in progress at a time, and has."
                     raise RateLimited(
                         f"streams of {budget.who}",
-                        public=f"This {budget.kind} may have {answers} in progress at a time, and has. "
-                        "Try again when one has ended.",
+                        public=f"{have} Try again when one has ended.",
                         retry_after=_STREAM_RETRY_S,
                     )
             for who in taken:
@@ -146,7 +147,7 @@ class Limiter:
         if limit:
             day = self._window("tokens", budget, _DAY)
             if self._booking.used(day.counter) >= limit:
-                raise self._refused(f"{limit} tokens per day", budget, day)
+                raise self._refused(f"{_counted(limit, 'token')} per day", budget, day)
 
     def _count_request(self, budget: _Budget) -> None:
         limit = budget.limits.requests_per_minute
@@ -159,7 +160,7 @@ class Limiter:
             if self._store.add(minute.counter, 1, expires_at=minute.expires_at) <= limit:
                 return
             self._remember(minute, limit)
-        raise self._refused(f"{limit} requests per minute", budget, minute)
+        raise self._refused(f"{_counted(limit, 'request')} per minute", budget, minute)
 
     def _remember(self, window: _Window, limit: int) -> None:
         with self._lock:
@@ -183,9 +184,13 @@ class Limiter:
         seconds = max(1, math.ceil((window.ends - self._clock()).total_seconds()))
         return RateLimited(
             f"{limit} of {budget.who}",
-            public=f"This {budget.kind} has used up its {limit}. Try again in {seconds} seconds.",
+            public=f"This {budget.kind} has used up its {limit}. Try again in {_counted(seconds, 'second')}.",
             retry_after=seconds,
         )
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _in_force(own: Limits, default: Limits) -> Limits:

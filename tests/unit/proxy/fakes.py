@@ -15,6 +15,7 @@ from flask.testing import FlaskClient
 from chatproxy.app import create_app
 from chatproxy.core.keys import Keyring
 from chatproxy.core.types import (
+    NO_LIMITS,
     Bot,
     Conversation,
     EngineEvent,
@@ -23,6 +24,7 @@ from chatproxy.core.types import (
     Generation,
     Idle,
     KeyRecord,
+    Limits,
     Message,
     Page,
     Text,
@@ -213,11 +215,13 @@ def _index(messages: Sequence[Message], message_id: str) -> int:
 
 
 class MemoryKeys:
-    """Implements KeyStore in a dictionary."""
+    """Implements KeyStore in a dictionary; `down` makes noting a use fail."""
 
     def __init__(self) -> None:
         self.keys: dict[str, KeyRecord] = {}
         self.looked_up: list[str] = []
+        self.listed = self.uses = 0
+        self.down = False
 
     def add(self, key: KeyRecord) -> None:
         self.keys[key.id] = key
@@ -227,7 +231,14 @@ class MemoryKeys:
         return self.keys.get(key_id)
 
     def all(self) -> Sequence[KeyRecord]:
+        self.listed += 1
         return list(self.keys.values())
+
+    def used(self, key_id: str, moment: datetime) -> None:
+        self.uses += 1
+        if self.down:
+            raise StorageUnavailable("the fake is down")
+        self.keys[key_id] = replace(self.keys[key_id], last_used_at=moment)
 
     def revoke(self, key_id: str, moment: datetime) -> bool:
         if key_id not in self.keys:
@@ -322,12 +333,12 @@ class World:
             checks=self.checks,
         )
 
-    def key(self, *scopes: str, expires_days: int | None = None) -> str:
+    def key(self, *scopes: str, expires_days: int | None = None, limits: Limits = NO_LIMITS) -> str:
         chosen = frozenset(scopes or ("chat", "kobold"))
-        return Keyring(self.keys).create("test", chosen, expires_days=expires_days)[0]
+        return Keyring(self.keys).create("test", chosen, expires_days=expires_days, limits=limits)[0]
 
-    def client(self, *scopes: str) -> FlaskClient:
+    def client(self, *scopes: str, limits: Limits = NO_LIMITS) -> FlaskClient:
         """A client that sends a fresh key with every request."""
         client = self.app.test_client()
-        client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {self.key(*scopes)}"
+        client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {self.key(*scopes, limits=limits)}"
         return client

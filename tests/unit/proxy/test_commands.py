@@ -27,6 +27,29 @@ def test_a_database_that_is_not_there_is_status_1(capsys: pytest.CaptureFixture[
     assert captured.out == ""
 
 
-def test_bad_wishes_are_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["keys", "create", "--name", "a", "--scopes", "root"], NOWHERE) == 1
-    assert "scopes: one or more of admin, chat, kobold" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("wish", "finding"),
+    [
+        (["--scopes=root"], "key.scopes_invalid: scopes must be one or more of admin, chat, kobold\n  -> as SCOPES="),
+        (["--name=a\nb"], "key.name_invalid: name must be 1 to 80 printable characters\n  -> "),
+        (["--expires-days=0"], "key.expires_days_invalid: expires-days must be from 1 to 3650\n  -> as DAYS=90"),
+        (["--expires-days=soon"], "key.expires_days_invalid: expires-days must be a whole number, not 'soon'\n  -> "),
+        (["--requests-per-minute=-5"], "key.requests_per_minute_invalid: requests-per-minute must be a whole number"),
+        (["--tokens-per-day=1000000000"], "key.tokens_per_day_invalid: tokens-per-day must be from 0 (no limit) to"),
+        (["--streams=1e3"], "key.streams_invalid: streams must be a whole number, not '1e3'\n  -> as STREAMS=4"),
+    ],
+)
+def test_bad_wishes_end_with_an_id_a_fact_and_a_hint(
+    wish: list[str], finding: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["keys", "create", "--name=a", "--scopes=chat", *wish], NOWHERE) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith(finding)
+    assert captured.err.count("\n") == 2
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize("key_id", ["nope", "-x", '{"$gt": ""}'])
+def test_an_id_that_is_none_never_reaches_the_database(key_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keys", "revoke", "--", key_id], NOWHERE) == 1
+    assert capsys.readouterr().err.startswith(f"key.unknown: There is no key with the id {key_id!r}\n  -> ")

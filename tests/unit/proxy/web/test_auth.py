@@ -6,6 +6,7 @@ import base64
 
 import pytest
 from flask import Flask
+from werkzeug.test import TestResponse
 
 from chatproxy.core.keys import SCOPES, Keyring
 from chatproxy.errors import ConfigurationError
@@ -95,6 +96,29 @@ def test_other_credentials_are_refused_alike(header: str) -> None:
         }
     }
     assert response.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_guessing_keys_is_slowed_and_the_right_key_still_answers() -> None:
+    world = World()
+    client, right = world.app.test_client(), world.key()
+
+    def ask(key: str, address: str = "192.0.2.1") -> TestResponse:
+        headers = {"Authorization": f"Bearer {key}"}
+        return client.get("/api/v1/conversations", headers=headers, environ_base={"REMOTE_ADDR": address})
+
+    statuses = [ask(f"kb_{number:016x}_{'A' * 43}").status_code for number in range(31)]
+    assert statuses == [401] * 30 + [429]
+    refused = ask("kb_")
+    assert refused.json is not None
+    assert (refused.status_code, refused.json["error"]["code"]) == (429, "rate_limited")
+    assert 1 <= int(refused.headers["Retry-After"]) <= 60
+    assert ask(right).status_code == 200
+    assert ask("kb_", "192.0.2.2").status_code == 401
+
+
+def test_a_request_without_a_key_is_no_guess() -> None:
+    client = World().app.test_client()
+    assert {client.get("/api/v1/conversations").status_code for _ in range(40)} == {401}
 
 
 def test_a_key_in_the_address_is_not_looked_at() -> None:
