@@ -29,7 +29,7 @@ class Booking:
 
     A counter's value is what the store last said and what has not been written since: nobody waits for the store, and
     what one answer has used counts for the very next question. What another process adds is seen with the next
-    booking. Where the store is away, the amounts are kept and tried again when the next are told or a value is asked for.
+    booking. Where the store is away, amounts are kept and tried again when the next are told or a value is asked for.
     """
 
     def __init__(self, store: UsageStore, *, clock: Callable[[], datetime] = now) -> None:
@@ -76,10 +76,12 @@ class Booking:
         try:
             while self._write_next():
                 pass
-        except StorageUnavailable as error:
-            _log.warning("tokens used are kept until the store is back: %s", error)
+        except Exception as error:
             with self._lock:
                 self._writing = False
+            if not isinstance(error, StorageUnavailable):
+                raise
+            _log.warning("tokens used are kept until the store is back: %s", error)
 
     def _write_next(self) -> bool:
         """Write one counter's amount; returns whether there was any."""
