@@ -19,7 +19,8 @@ from chatproxy.core.answer import Answers
 from chatproxy.core.completions import Completions
 from chatproxy.core.generation import Generations
 from chatproxy.core.keys import Keyring
-from chatproxy.core.ports import Bots, Engine, HealthCheck, History, KeyStore
+from chatproxy.core.limits import Limiter
+from chatproxy.core.ports import Bots, Embedder, Engine, HealthCheck, History, KeyStore
 from chatproxy.core.prompts import Formats
 from chatproxy.core.running import Running
 from chatproxy.core.sampling import PRESETS
@@ -27,7 +28,7 @@ from chatproxy.core.slots import Gate
 from chatproxy.core.window import Window
 from chatproxy.errors import ConfigurationError, NotFound
 from chatproxy.settings import Settings
-from chatproxy.web import auth, chat, conversations, health, kobold, responses
+from chatproxy.web import auth, chat, conversations, health, kobold, openai, question, responses
 
 
 def create_app(
@@ -37,6 +38,7 @@ def create_app(
     history: History | None = None,
     keys: KeyStore | None = None,
     bots: Bots | None = None,
+    embedder: Embedder | None = None,
     checks: Sequence[HealthCheck] | None = None,
 ) -> Flask:
     """The application, connected to nothing yet. What is given replaces the adapter that would be built.
@@ -51,9 +53,10 @@ def create_app(
     formats.get(settings.prompt_format)
     bots = bots or BotFiles(settings.bots_dir, formats=formats.names, presets=PRESETS)
     _check_default_bot(bots, settings.default_bot)
+    embeddings = Embeddings(settings.embeddings_url)
     if checks is None:
         chroma = Chroma(settings.chroma_url, token=settings.chroma_token)
-        checks = (real_engine, database, chroma, Embeddings(settings.embeddings_url))
+        checks = (real_engine, database, chroma, embeddings)
 
     gate = Gate(settings.engine_slots, min(settings.queue_size, settings.stream_cap - settings.engine_slots))
     generations = Generations(engine, gate)
@@ -73,10 +76,12 @@ def create_app(
 
     app = Flask("chatproxy", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
-    responses.install(app, kobold.ENVELOPES)
+    responses.install(app, {**kobold.ENVELOPES, **openai.ENVELOPES})
     app.register_blueprint(chat.blueprint(answers))
     app.register_blueprint(conversations.blueprint(history))
+    app.register_blueprint(question.blueprint(answers, history, bots))
     app.register_blueprint(kobold.blueprint(completions))
+    app.register_blueprint(openai.blueprint(completions, bots, embedder or embeddings, Limiter(), model=settings.model))
     app.register_blueprint(health.blueprint(checks, settings.model, gate.status))
     auth.install(app, Keyring(keys or MongoKeys(database)))
     if settings.trusted_hops:

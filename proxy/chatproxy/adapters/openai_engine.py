@@ -37,8 +37,16 @@ _LLAMA_CPP = {
     "sampler_seed": "seed",
     "ban_eos_token": "ignore_eos",
     "grammar": "grammar",
+    "frequency_penalty": "frequency_penalty",
+    "presence_penalty": "presence_penalty",
 }
-_OPENAI = {"temperature": "temperature", "top_p": "top_p", "sampler_seed": "seed"}
+_OPENAI = {
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "sampler_seed": "seed",
+    "frequency_penalty": "frequency_penalty",
+    "presence_penalty": "presence_penalty",
+}
 # OpenAI's API takes no more stop strings than this; the rest is caught by our own filter.
 _OPENAI_STOPS = 4
 

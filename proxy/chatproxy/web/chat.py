@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -29,23 +30,27 @@ def blueprint(answers: Answers) -> Blueprint:
     @routes.post("/api/v1/chat")
     @needs("chat")
     def chat() -> Response:
-        question, stream = _read_question()
-        events = answers.reply(question)
-        # Up to here an error has its own HTTP status; once a stream has begun it is an event.
-        started = next(events)
-        gone = watch(request.environ)
-        if stream:
-            response = event_stream(events, _frame, gone)
-        else:
-            done = to_the_end(events, gone)
-            payload = _answer(done) if isinstance(done, Done) else {}
-            response = json_response(payload, 200 if payload else CLIENT_CLOSED_REQUEST)
-        if isinstance(started, Started):
-            response.headers["X-Conversation-Id"] = started.conversation_id
-            response.headers["X-Message-Id"] = started.message_id
-        return response
+        question, streamed = _read_question()
+        return respond(answers.reply(question), streamed=streamed)
 
     return routes
+
+
+def respond(events: Generator[AnswerEvent], *, streamed: bool) -> Response:
+    """An answer as events or as one JSON object."""
+    # Up to here an error has its own HTTP status; once a stream has begun it is an event.
+    started = next(events)
+    gone = watch(request.environ)
+    if streamed:
+        response = event_stream(events, _frame, gone)
+    else:
+        done = to_the_end(events, gone)
+        payload = answer_of(done) if isinstance(done, Done) else {}
+        response = json_response(payload, 200 if payload else CLIENT_CLOSED_REQUEST)
+    if isinstance(started, Started):
+        response.headers["X-Conversation-Id"] = started.conversation_id
+        response.headers["X-Message-Id"] = started.message_id
+    return response
 
 
 def _read_question() -> tuple[Question, bool]:
@@ -69,12 +74,13 @@ def _frame(event: AnswerEvent) -> Frame | None:
         case Token():
             return "token", {"text": event.text}
         case Done():
-            return "done", _answer(event)
+            return "done", answer_of(event)
         case _:
             return None
 
 
-def _answer(done: Done) -> dict[str, Any]:
+def answer_of(done: Done) -> dict[str, Any]:
+    """The JSON of a finished answer."""
     return {
         "conversation_id": done.conversation_id,
         "message_id": done.message_id,
