@@ -1,46 +1,16 @@
-"""OpenAI's routes: exact answers and streams, and by name everything that is refused."""
+"""OpenAI's chat completions and completions: what reaches the engine, exact answers and exact streams."""
 
 from __future__ import annotations
 
-import base64
 import json
-import struct
 from typing import Any
 
-import pytest
-from flask.testing import FlaskClient
-from werkzeug.test import TestResponse
-
-from chatproxy.core.types import Bot, Sampling, Text, Usage
+from chatproxy.core.types import Sampling, Text
 from chatproxy.errors import EngineFailure, EngineTimeout
 from chatproxy.settings import Settings
-from chatproxy.web.chat import usage
 from chatproxy.web.openai_chat import JSON_GRAMMAR
-from tests.unit.proxy.fakes import ASSISTANT, FakeBots, FakeEngine, World, says
-
-CHAT: dict[str, Any] = {"model": "model", "messages": [{"role": "user", "content": "Hello"}]}
-TEXT: dict[str, Any] = {"model": "model", "prompt": "Once"}
-
-
-def chat(client: FlaskClient, **fields: Any) -> TestResponse:
-    return client.post("/v1/chat/completions", json={**CHAT, **fields})
-
-
-def text(client: FlaskClient, **fields: Any) -> TestResponse:
-    return client.post("/v1/completions", json={**TEXT, **fields})
-
-
-def chunks(response: TestResponse) -> list[Any]:
-    """The `data:` lines of a stream, decoded but for [DONE]; comments are left out."""
-    lines = [line[6:] for line in response.get_data(as_text=True).split("\n\n") if line.startswith("data: ")]
-    return [line if line == "[DONE]" else json.loads(line) for line in lines]
-
-
-def error_of(response: TestResponse) -> dict[str, Any]:
-    assert response.json is not None
-    error = response.json["error"]
-    assert set(error) == {"message", "type", "param", "code"}
-    return dict(error)
+from tests.unit.proxy.fakes import ASSISTANT, FakeEngine, World, says
+from tests.unit.proxy.web.openai_calls import chat, chunks, error_of, text
 
 
 def test_a_chat_is_answered_by_the_bare_model_and_nothing_is_stored() -> None:
@@ -222,129 +192,6 @@ def test_other_fields_are_ignored_as_many_clients_send_them() -> None:
     assert response.status_code == 200
 
 
-IMAGE = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}]}]
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "param"),
-    [
-        ("model", None, "model"),
-        ("model", 5, "model"),
-        ("messages", None, "messages"),
-        ("messages", [], "messages"),
-        ("messages", [{"role": "user", "content": "x"}] * 1001, "messages"),
-        ("messages", ["Hello"], "messages[0]"),
-        ("messages", [{"role": "system", "content": "x"}], "messages"),
-        ("messages", [{"role": "robot", "content": "x"}], "messages[0].role"),
-        ("messages", [{"role": ["user"], "content": "x"}], "messages[0].role"),
-        ("messages", [{"role": "tool", "content": "x", "tool_call_id": "1"}], "messages[0].role"),
-        ("messages", [{"role": "assistant", "content": "x", "tool_calls": [{}]}], "messages[0].tool_calls"),
-        ("messages", [{"role": "user"}], "messages[0].content"),
-        ("messages", [{"role": "user", "content": {"text": "x"}}], "messages[0].content"),
-        ("messages", [{"role": "user", "content": "\ud800"}], "messages[0].content"),
-        ("messages", [{"role": "user", "content": "x" * 200_001}], "messages[0].content"),
-        ("messages", [{"role": "user", "content": [{"type": "text", "text": 1}]}], "messages[0].content[0]"),
-        ("messages", [{"role": "user", "content": [{"type": "input_audio"}]}], "messages[0].content[0]"),
-        ("messages", IMAGE, "messages[0].content[0]"),
-        ("temperature", 2.1, "temperature"),
-        ("temperature", "hot", "temperature"),
-        ("top_p", -0.1, "top_p"),
-        ("max_tokens", 0, "max_tokens"),
-        ("max_completion_tokens", "many", "max_completion_tokens"),
-        ("stop", ["a", "b", "c", "d", "e"], "stop"),
-        ("stop", [1], "stop"),
-        ("stop", {"a": 1}, "stop"),
-        ("stop", "x" * 201, "stop"),
-        ("seed", 2**64, "seed"),
-        ("seed", 1.5, "seed"),
-        ("frequency_penalty", 3, "frequency_penalty"),
-        ("presence_penalty", True, "presence_penalty"),
-        ("response_format", "json", "response_format"),
-        ("response_format", {"type": "json_schema", "json_schema": {}}, "response_format"),
-        ("n", 2, "n"),
-        ("logprobs", True, "logprobs"),
-        ("top_logprobs", 3, "top_logprobs"),
-        ("logit_bias", {"50256": -100}, "logit_bias"),
-        ("tools", [{"type": "function"}], "tools"),
-        ("tool_choice", "required", "tool_choice"),
-        ("functions", [{"name": "f"}], "functions"),
-        ("audio", {"voice": "x"}, "audio"),
-        ("modalities", ["text", "audio"], "modalities"),
-        ("continue_final_message", True, "continue_final_message"),
-        ("stream", 1, "stream"),
-        ("stream_options", {"include_usage": True}, "stream_options"),
-    ],
-)
-def test_a_chats_bad_and_unoffered_fields_are_refused_by_name(field: str, value: object, param: str) -> None:
-    world = World()
-    response = chat(world.client(), **{field: value})
-    assert response.status_code == 400
-    error = error_of(response)
-    assert (error["type"], error["param"]) == ("invalid_request_error", param)
-    assert error["message"].startswith(param)
-    assert world.engine.generations == []
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("prompt", None),
-        ("prompt", ""),
-        ("prompt", 5),
-        ("prompt", ["a", "b"]),
-        ("prompt", [1, 2, 3]),
-        ("prompt", [[1, 2, 3]]),
-        ("model", "assistant"),
-        ("echo", True),
-        ("suffix", "end"),
-        ("best_of", 2),
-        ("n", 3),
-        ("logprobs", 0),
-        ("logit_bias", {"1": 1}),
-        ("max_tokens", -1),
-        ("stream_options", 5),
-    ],
-)
-def test_completions_bad_and_unoffered_fields_are_refused_by_name(field: str, value: object) -> None:
-    world = World()
-    response = text(world.client(), **{field: value})
-    assert response.status_code == 400
-    assert error_of(response)["param"] == field
-    assert world.engine.generations == []
-
-
-def test_both_names_of_the_answers_length_are_one_too_many() -> None:
-    assert error_of(chat(World().client(), max_tokens=5, max_completion_tokens=5))["param"] == "max_tokens"
-
-
-@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"a": NaN}', b"\xff"])
-def test_a_body_that_is_no_object_is_a_400_in_openais_envelope(body: bytes) -> None:
-    response = World().client().post("/v1/chat/completions", data=body)
-    assert response.status_code == 400
-    assert error_of(response)["param"] is None
-
-
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
-def test_an_unknown_model_is_404_model_not_found(path: str) -> None:
-    world = World()
-    response = world.client().post(path, json={**CHAT, **TEXT, "model": "gpt-4o"})
-    assert response.status_code == 404
-    error = error_of(response)
-    assert (error["code"], error["param"]) == ("model_not_found", "model")
-    assert "gpt-4o" in error["message"]
-    assert world.engine.generations == []
-
-
-def test_what_cannot_fit_is_400_context_length_exceeded() -> None:
-    world = World(settings=Settings(trusted_hops=0, context_size=512))
-    client = world.client()
-    long = "word " * 600
-    for response in (chat(client, messages=[{"role": "user", "content": long}]), text(client, prompt=long)):
-        assert response.status_code == 400
-        assert error_of(response)["code"] == "context_length_exceeded"
-    assert world.engine.generations == []
-
-
 def test_turns_that_were_left_out_are_told_in_a_header() -> None:
     world = World(settings=Settings(trusted_hops=0, context_size=512))
     messages = [{"role": role, "content": "word " * 100} for role in ("user", "assistant") * 4]
@@ -355,27 +202,6 @@ def test_turns_that_were_left_out_are_told_in_a_header() -> None:
         assert response.headers["X-Context-Truncated"] == "true"
         response.close()
     assert "X-Context-Truncated" not in chat(client).headers
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "status", "code"),
-    [
-        ("GET", "/v1/chat/completions", 405, "method_not_allowed"),
-        ("POST", "/v1/responses", 404, "not_found"),
-        ("GET", "/v1/models", 401, "invalid_api_key"),
-    ],
-)
-def test_other_errors_below_v1_have_openais_envelope_too(method: str, path: str, status: int, code: str) -> None:
-    response = World().app.test_client().open(path, method=method)
-    assert response.status_code == status
-    error = error_of(response)
-    assert (error["code"], error["type"]) == (code, "invalid_request_error")
-
-
-def test_a_key_without_the_scope_is_403() -> None:
-    response = chat(World().client("kobold"))
-    assert response.status_code == 403
-    assert error_of(response)["code"] == "insufficient_permissions"
 
 
 def test_a_failing_engine_is_a_server_error() -> None:
@@ -397,79 +223,3 @@ def test_a_count_that_the_engine_could_not_tell_makes_usage_null() -> None:
     assert body is not None
     assert body["choices"][0]["message"]["content"] == "Well."
     assert body["usage"] is None
-    assert usage(Usage(None, 1))["total_tokens"] is None
-
-
-def test_models_are_the_engines_and_all_bots() -> None:
-    world = World(bots=FakeBots(ASSISTANT, Bot("org/name", "x")), settings=Settings(trusted_hops=0, model="SmolLM2"))
-    client = world.client("chat")
-    body = client.get("/v1/models").json
-    assert body is not None
-    assert body["object"] == "list"
-    assert [entry["id"] for entry in body["data"]] == ["SmolLM2", "assistant", "org/name"]
-    assert client.get("/v1/models/org/name").json == body["data"][2]
-    assert set(body["data"][0]) == {"id", "object", "created", "owned_by"}
-    missing = client.get("/v1/models/nobody")
-    assert missing.status_code == 404
-    assert error_of(missing)["code"] == "model_not_found"
-
-
-def test_embeddings_as_floats_and_as_base64() -> None:
-    world = World()
-    client = world.client("chat")
-    body = client.post("/v1/embeddings", json={"model": "any", "input": ["one two", "three"]}).json
-    assert body == {
-        "object": "list",
-        "data": [
-            {"object": "embedding", "index": 0, "embedding": [7.0, 2.0]},
-            {"object": "embedding", "index": 1, "embedding": [5.0, 1.0]},
-        ],
-        "model": "any",
-        "usage": {"prompt_tokens": 3, "total_tokens": 3},
-    }
-    packed = client.post("/v1/embeddings", json={"model": "m", "input": "one", "encoding_format": "base64"}).json
-    assert packed is not None
-    assert struct.unpack("<2f", base64.b64decode(packed["data"][0]["embedding"])) == (3.0, 1.0)
-
-
-def test_embeddings_whose_service_tells_no_tokens_have_no_usage() -> None:
-    world = World()
-    world.embedder.tells_tokens = False
-    body = world.client().post("/v1/embeddings", json={"model": "m", "input": "x"}).json
-    assert body is not None
-    assert body["usage"] is None
-
-
-def test_a_failing_embeddings_service_is_a_server_error() -> None:
-    world = World()
-    world.embedder.error = EngineTimeout("embeddings:8080")
-    response = world.client().post("/v1/embeddings", json={"model": "m", "input": "x"})
-    assert response.status_code == 504
-    assert error_of(response)["type"] == "server_error"
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("model", None),
-        ("input", None),
-        ("input", ""),
-        ("input", []),
-        ("input", ["a", ""]),
-        ("input", ["a"] * 257),
-        ("input", "x" * 100_001),
-        ("input", ["x" * 90_000] * 12),
-        ("input", [1, 2]),
-        ("input", [[1, 2]]),
-        ("input", {"a": 1}),
-        ("encoding_format", "hex"),
-        ("encoding_format", ["float"]),
-        ("dimensions", 10),
-    ],
-)
-def test_embeddings_bad_fields_are_refused_by_name(field: str, value: object) -> None:
-    world = World()
-    response = world.client().post("/v1/embeddings", json={"model": "m", "input": "x", field: value})
-    assert response.status_code == 400
-    assert error_of(response)["param"] == field
-    assert world.embedder.texts == []
