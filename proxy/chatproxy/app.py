@@ -81,7 +81,9 @@ def create_app(
     app.register_blueprint(conversations.blueprint(history))
     app.register_blueprint(question.blueprint(answers, history, bots))
     app.register_blueprint(kobold.blueprint(completions))
-    app.register_blueprint(openai.blueprint(completions, bots, embedder or embeddings, Limiter(), model=settings.model))
+    app.register_blueprint(
+        openai.blueprint(completions, bots, embedder or embeddings, Limiter().admit, model=settings.model)
+    )
     app.register_blueprint(health.blueprint(checks, settings.model, gate.status))
     auth.install(app, Keyring(keys or MongoKeys(database)))
     if settings.trusted_hops:

@@ -43,11 +43,14 @@ text counts.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from flask import Blueprint
 
 from chatproxy.core.completions import Completions
-from chatproxy.core.limits import Limiter
+from chatproxy.core.limits import Permit
 from chatproxy.core.ports import Bots, Embedder
+from chatproxy.core.types import Caller
 from chatproxy.web import openai_chat, openai_completions, openai_embeddings, openai_models
 from chatproxy.web.openai_errors import envelope
 from chatproxy.web.responses import Envelope
@@ -55,12 +58,14 @@ from chatproxy.web.responses import Envelope
 ENVELOPES: dict[str, Envelope] = {"/v1/": envelope}
 
 
-def blueprint(completions: Completions, bots: Bots, embedder: Embedder, limiter: Limiter, *, model: str) -> Blueprint:
-    """The routes. `model` is what the engine's model is called."""
+def blueprint(
+    completions: Completions, bots: Bots, embedder: Embedder, admit: Callable[[Caller], Permit], *, model: str
+) -> Blueprint:
+    """The routes. `admit` gives leave to those that need no engine; `model` is what the engine's model is called."""
     routes = Blueprint("openai", __name__)
     models = openai_models.Models(model, bots)
     openai_chat.add_routes(routes, completions, models)
     openai_completions.add_routes(routes, completions, models)
     openai_models.add_routes(routes, models)
-    openai_embeddings.add_routes(routes, embedder, limiter)
+    openai_embeddings.add_routes(routes, embedder, admit)
     return routes

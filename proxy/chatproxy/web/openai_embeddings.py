@@ -9,8 +9,9 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from chatproxy.core.limits import Limiter
+from chatproxy.core.limits import Permit
 from chatproxy.core.ports import Embedder
+from chatproxy.core.types import Caller
 from chatproxy.errors import InvalidRequest
 from chatproxy.web.auth import caller, needs
 from chatproxy.web.body import Fields, read_object
@@ -25,8 +26,8 @@ _LONGEST_IN_ALL = 1_000_000  # characters
 _REFUSED: Refused = {"dimensions": ("the model's vectors have one length", ())}
 
 
-def add_routes(routes: Blueprint, embedder: Embedder, limiter: Limiter) -> None:
-    """The route. It counts as a request of its key, and its tokens as that key's tokens."""
+def add_routes(routes: Blueprint, embedder: Embedder, admit: Callable[[Caller], Permit]) -> None:
+    """The route. It counts as a request of its key (`admit`), and its tokens as that key's tokens."""
 
     @routes.post("/v1/embeddings")
     @needs("chat")
@@ -37,7 +38,7 @@ def add_routes(routes: Blueprint, embedder: Embedder, limiter: Limiter) -> None:
         refuse(body, _REFUSED)
         encode = _read_encoding(body.get("encoding_format"))
         texts = _read_input(body.get("input"))
-        permit = limiter.admit(caller())
+        permit = admit(caller())
         try:
             embedded = embedder.embed(texts)
             permit.spend(embedded.tokens or 0)
