@@ -23,7 +23,7 @@ from chatproxy.core.engines import AnyEngine, Engines, watch
 from chatproxy.core.generation import Generations
 from chatproxy.core.keys import Keyring
 from chatproxy.core.limits import Limiter
-from chatproxy.core.ports import Bots, Engine, HealthCheck, History, KeyStore, UsageStore
+from chatproxy.core.ports import Bots, Embedder, Engine, HealthCheck, History, KeyStore, UsageStore
 from chatproxy.core.prompts import Formats
 from chatproxy.core.running import Running
 from chatproxy.core.sampling import PRESETS
@@ -32,7 +32,7 @@ from chatproxy.core.types import Limits
 from chatproxy.core.window import Window
 from chatproxy.errors import ConfigurationError, NotFound
 from chatproxy.settings import Settings
-from chatproxy.web import auth, chat, conversations, cors, health, kobold, ollama, responses
+from chatproxy.web import auth, chat, conversations, cors, health, kobold, ollama, openai, question, responses
 
 
 def create_app(
@@ -43,6 +43,7 @@ def create_app(
     keys: KeyStore | None = None,
     usage: UsageStore | None = None,
     bots: Bots | None = None,
+    embedder: Embedder | None = None,
     checks: Sequence[HealthCheck] | None = None,
 ) -> Flask:
     """The application, connected to nothing yet. What is given replaces the adapter that would be built.
@@ -56,16 +57,18 @@ def create_app(
     formats.get(settings.prompt_format)
     bots = bots or BotFiles(settings.bots_dir, formats=formats.names, presets=PRESETS)
     _check_default_bot(bots, settings.default_bot)
+    embeddings = Embeddings(settings.embeddings_url)
     if checks is None:
         chroma = Chroma(settings.chroma_url, token=settings.chroma_token)
-        checks = (_health(real_engines), database, chroma, Embeddings(settings.embeddings_url))
+        checks = (_health(real_engines), database, chroma, embeddings)
 
     shared = Engines(engines or real_engines)
     slots = settings.engine_slots * len(shared)
     gate = Gate(settings.engine_slots, min(settings.queue_size, settings.stream_cap - slots), engines=len(shared))
     if engines is None and len(real_engines) > 1:
         watch(real_engines, gate)
-    generations = Generations(shared, gate, _limiter(settings, usage or MongoUsage(database)))
+    limiter = _limiter(settings, usage or MongoUsage(database))
+    generations = Generations(shared, gate, limiter)
     window = Window(shared, settings.context_size)
     running = Running()
     default_format = settings.prompt_format
@@ -75,7 +78,7 @@ def create_app(
 
     app = Flask("chatproxy", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
-    responses.install(app, {**kobold.ENVELOPES, **ollama.ENVELOPES})
+    responses.install(app, {**kobold.ENVELOPES, **ollama.ENVELOPES, **openai.ENVELOPES})
     cors.install(app, settings.kobold_origins, kobold.covers)
     app.register_blueprint(chat.blueprint(answers))
     app.register_blueprint(conversations.blueprint(history))
@@ -90,6 +93,10 @@ def create_app(
         )
     )
     app.register_blueprint(ollama.blueprint(completions, bots, model=settings.model, context_size=window.context_size))
+    app.register_blueprint(question.blueprint(answers, history, bots))
+    app.register_blueprint(
+        openai.blueprint(completions, bots, embedder or embeddings, limiter.admit, model=settings.model)
+    )
     app.register_blueprint(health.blueprint(checks, settings.model, gate.status))
     auth.install(app, Keyring(keys or MongoKeys(database)))
     if settings.trusted_hops:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from chatproxy.adapters.calls import CallFailed, Service
+from chatproxy.core.types import Embedded
 from chatproxy.errors import ChatProxyError, Unhealthy
 
 _CHECK_TIMEOUT_S = 2.0
@@ -21,17 +23,17 @@ class EmbeddingsFailure(ChatProxyError):
 
 
 class Embeddings:
-    """Texts to vectors. Implements core.ports.HealthCheck."""
+    """Texts to vectors. Implements core.ports.Embedder and HealthCheck."""
 
     name = "embeddings"
 
     def __init__(self, url: str) -> None:
         self._service = Service(url)
 
-    def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        """One vector for each text, in order, all of one length. Raises EmbeddingsFailure."""
+    def embed(self, texts: Sequence[str]) -> Embedded:
+        """See core.ports.Embedder. Raises EmbeddingsFailure."""
         if not texts:
-            return []
+            return Embedded([], 0)
         try:
             answer = self._service.post("/v1/embeddings", {"input": list(texts)}, timeout_s=_EMBED_TIMEOUT_S)
             rows = sorted(answer["data"], key=lambda row: int(row["index"]))
@@ -44,7 +46,7 @@ class Embeddings:
             raise EmbeddingsFailure(f"embeddings: {len(texts)} texts gave {len(vectors)} vectors, or of unlike lengths")
         if not all(math.isfinite(number) for vector in vectors for number in vector):
             raise EmbeddingsFailure("embeddings: a vector holds numbers that are none")
-        return vectors
+        return Embedded(vectors, _tokens(answer))
 
     def check(self) -> None:
         """See core.ports.HealthCheck."""
@@ -52,3 +54,9 @@ class Embeddings:
             self._service.get("/healthz", timeout_s=_CHECK_TIMEOUT_S)
         except CallFailed as error:
             raise Unhealthy(str(error)) from None
+
+
+def _tokens(answer: dict[str, Any]) -> int | None:
+    usage = answer.get("usage")
+    tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+    return tokens if isinstance(tokens, int) and not isinstance(tokens, bool) and tokens >= 0 else None

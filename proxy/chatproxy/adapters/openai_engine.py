@@ -37,11 +37,19 @@ _LLAMA_CPP = {
     "sampler_seed": "seed",
     "ban_eos_token": "ignore_eos",
     "grammar": "grammar",
+    "frequency_penalty": "frequency_penalty",
+    "presence_penalty": "presence_penalty",
+}
+_OPENAI = {
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "sampler_seed": "seed",
+    "frequency_penalty": "frequency_penalty",
+    "presence_penalty": "presence_penalty",
 }
 # Word after each batch of a prompt that is being read. llama.cpp notices that a client has left only when it writes to
 # it: without this, a prompt would be read to its end for nobody.
 _LLAMA_CPP_ALWAYS = {"return_progress": True}
-_OPENAI = {"temperature": "temperature", "top_p": "top_p", "sampler_seed": "seed"}
 # OpenAI's API takes no more stop strings than this; the rest is caught by our own filter.
 _OPENAI_STOPS = 4
 

@@ -6,7 +6,17 @@ from collections.abc import Generator, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from chatproxy.core.types import Bot, Conversation, EngineEvent, Feedback, Generation, KeyRecord, Message, Page
+from chatproxy.core.types import (
+    Bot,
+    Conversation,
+    Embedded,
+    EngineEvent,
+    Feedback,
+    Generation,
+    KeyRecord,
+    Message,
+    Page,
+)
 
 
 class Tokenizer(Protocol):
@@ -133,6 +143,14 @@ class Bots(Protocol):
 
     def all(self) -> Sequence[Bot]:
         """Those that can answer, by id."""
+        ...
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors that lie close together where the texts mean the same."""
+
+    def embed(self, texts: Sequence[str]) -> Embedded:
+        """One vector for each text, in order. Raises a ChatProxyError where the service gives none."""
         ...
 
 

@@ -47,6 +47,9 @@ class Sampling:
     sampler_seed: int | None = None
     ban_eos_token: bool | None = None
     grammar: str | None = None
+    # OpenAI's two: taken off a token's logit for each time, or once, that it stands in the answer.
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
 
 
 NOTHING_ASKED = Sampling()
@@ -101,6 +104,14 @@ class Usage:
 
     prompt_tokens: int | None
     completion_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Texts as vectors, one for each, all of one length; `tokens` is what the texts came to, None where not told."""
+
+    vectors: Sequence[Sequence[float]]
+    tokens: int | None
 
 
 @dataclass(frozen=True, slots=True)

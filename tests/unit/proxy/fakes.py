@@ -18,6 +18,7 @@ from chatproxy.core.types import (
     NO_LIMITS,
     Bot,
     Conversation,
+    Embedded,
     EngineEvent,
     Feedback,
     Finish,
@@ -298,6 +299,22 @@ class FakeBots:
         return list(self.bots.values())
 
 
+class FakeEmbedder:
+    """Implements Embedder: a text's vector is its length and its number of words; `error` is raised instead."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.error: Exception | None = None
+        self.tells_tokens = True
+
+    def embed(self, texts: Sequence[str]) -> Embedded:
+        if self.error:
+            raise self.error
+        self.texts.extend(texts)
+        vectors = [[float(len(text)), float(len(text.split()))] for text in texts]
+        return Embedded(vectors, sum(len(text.split()) for text in texts) if self.tells_tokens else None)
+
+
 @dataclass
 class FakeCheck:
     """Implements HealthCheck; `reason` makes it unhealthy."""
@@ -319,6 +336,7 @@ class World:
     keys: MemoryKeys = field(default_factory=MemoryKeys)
     usage: MemoryUsage = field(default_factory=MemoryUsage)
     bots: FakeBots = field(default_factory=FakeBots)
+    embedder: FakeEmbedder = field(default_factory=FakeEmbedder)
     checks: Sequence[Any] = (FakeCheck("engine"), FakeCheck("mongo"))
     settings: Settings = field(default_factory=lambda: Settings(trusted_hops=0, engine_slots=1, queue_size=2))
 
@@ -330,6 +348,7 @@ class World:
             keys=self.keys,
             usage=self.usage,
             bots=self.bots,
+            embedder=self.embedder,
             checks=self.checks,
         )
 
