@@ -27,7 +27,7 @@ from chatproxy.core.slots import Gate
 from chatproxy.core.window import Window
 from chatproxy.errors import ConfigurationError, NotFound
 from chatproxy.settings import Settings
-from chatproxy.web import auth, chat, conversations, health, kobold, responses
+from chatproxy.web import auth, chat, conversations, health, kobold, messages, responses
 
 
 def create_app(
@@ -76,6 +76,7 @@ def create_app(
     responses.install(app, kobold.PATHS)
     app.register_blueprint(chat.blueprint(answers))
     app.register_blueprint(conversations.blueprint(history))
+    app.register_blueprint(messages.blueprint(history))
     app.register_blueprint(kobold.blueprint(completions))
     app.register_blueprint(health.blueprint(checks, settings.model, gate.status))
     auth.install(app, Keyring(keys or MongoKeys(database)))

@@ -30,6 +30,8 @@ def hasty(server: NativeStack, tmp_path: Path) -> Iterator[str]:
     words += ["--bind_ip", "127.0.0.1", "--nounixsocket", "--quiet", "--setParameter", "ttlMonitorSleepSecs=1"]
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
     try:
+        with Client("127.0.0.1", port) as client:
+            client["admin"].command("ping")  # waits for half a minute
         yield f"mongodb://127.0.0.1:{port}"
     finally:
         process.terminate()
