@@ -34,7 +34,7 @@ from chatproxy.errors import InvalidRequest
 _RECENT = 400
 _RECENT_BLOCK = 100
 _RANGES_AT_ONCE = 32
-_DELETED_AT_ONCE = 1000
+_DELETED_AT_ONCE = 500
 
 
 class MongoHistory:
@@ -157,8 +157,8 @@ class MongoHistory:
         deleted = 0
         with self._database.opened() as database:
             while True:
-                found = database["conversations"].find(condition, {"_id": 1}).limit(_DELETED_AT_ONCE)
-                ids = [document["_id"] for document in found]
+                found = database["conversations"].find(condition, {"_id": 1}, batch_size=_DELETED_AT_ONCE)
+                ids = [document["_id"] for document in found.limit(_DELETED_AT_ONCE)]
                 if not ids:
                     return deleted
                 again_if_broken(partial(_delete, database, ids))
@@ -202,13 +202,14 @@ def _read(
 ) -> list[Document]:
     """At most `limit` messages in these ranges of places (in reading order); sorted by place."""
     found: list[Document] = []
-    left = iter(ranges)
+    coming = iter(ranges)
     # As ranges of the index, so that what is hidden is not even looked at. A few at a time, since each wants planning.
-    while some := list(islice(left, _RANGES_AT_ONCE)):
+    while some := list(islice(coming, _RANGES_AT_ONCE)):
         places = [{"conversation_id": conversation_id, "seq": {"$gte": first, "$lt": end}} for first, end in some]
         query: Document = {"$or": places} if len(places) > 1 else places[0]
         order = -1 if newest_first else 1
-        found += database["messages"].find(query).sort("seq", order).limit(limit - len(found))
+        missing = limit - len(found)
+        found += database["messages"].find(query, batch_size=missing).sort("seq", order).limit(missing)
         if len(found) == limit:
             break
     return found[::-1] if newest_first else found

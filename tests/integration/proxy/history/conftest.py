@@ -30,9 +30,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NativeStack]:
 @pytest.fixture(scope="session")
 def root(server: NativeStack) -> Iterator[Client]:
     """The server's administrator."""
-    password = (server.data / "secrets" / "mongo_root_password").read_text().strip()
-    with Client(server.mongo_url, username="root", password=password, tz_aware=True) as client:
+    with Client(server.mongo_url, username="root", password=_root_password(server), tz_aware=True) as client:
         yield client
+
+
+def open_as_root(server: NativeStack, name: str) -> Database:
+    """Another database than the proxy's own, whose user may use no other."""
+    return Database(f"{server.mongo_url}/?authSource=admin", name, user="root", password=_root_password(server))
+
+
+def _root_password(server: NativeStack) -> str:
+    return (server.data / "secrets" / "mongo_root_password").read_text().strip()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from chatproxy.adapters.mongo_history import MongoHistory
 from chatproxy.core.types import Conversation, Feedback, Message, Usage, new_id, now
 from chatproxy.errors import NotFound
 from scripts.lib.native import NativeStack
-from tests.integration.proxy.history.conftest import Client
+from tests.integration.proxy.history.conftest import Client, open_as_root
 
 WHERE, QUESTION, ANSWER, PART = (f"{number:032x}" for number in range(4))
 MOMENT = datetime(2026, 3, 1, 12, 0, 0, 123000, tzinfo=UTC)
@@ -71,8 +71,7 @@ def old(root: Client) -> MongoDatabase[dict[str, Any]]:
 
 @pytest.fixture
 def opened(old: MongoDatabase[dict[str, Any]], server: NativeStack) -> Database:
-    password = (server.data / "secrets" / "mongo_root_password").read_text().strip()
-    return Database(f"{server.mongo_url}/?authSource=admin", old.name, user="root", password=password)
+    return open_as_root(server, old.name)
 
 
 def test_documents_of_version_1_read_as_they_were(opened: Database) -> None:
@@ -116,5 +115,4 @@ def test_the_migration_may_run_again_after_a_crash(
         index = old[name].index_information()["expiry"]
         assert (index["key"], index["expireAfterSeconds"]) == ([("expires_at", 1)], 0)
     old["schema"].update_one({"_id": "version"}, {"$set": {"number": 1}})
-    password = (server.data / "secrets" / "mongo_root_password").read_text().strip()
-    Database(f"{server.mongo_url}/?authSource=admin", old.name, user="root", password=password).check()
+    open_as_root(server, old.name).check()
