@@ -32,7 +32,19 @@ from chatproxy.core.types import Limits
 from chatproxy.core.window import Window
 from chatproxy.errors import ConfigurationError, NotFound
 from chatproxy.settings import Settings
-from chatproxy.web import auth, chat, conversations, cors, health, kobold, ollama, openai, question, responses
+from chatproxy.web import (
+    auth,
+    chat,
+    conversations,
+    cors,
+    health,
+    kobold,
+    messages,
+    ollama,
+    openai,
+    question,
+    responses,
+)
 
 
 def create_app(
@@ -82,6 +94,7 @@ def create_app(
     cors.install(app, settings.kobold_origins, kobold.covers)
     app.register_blueprint(chat.blueprint(answers))
     app.register_blueprint(conversations.blueprint(history))
+    app.register_blueprint(messages.blueprint(history))
     app.register_blueprint(
         kobold.blueprint(
             completions,

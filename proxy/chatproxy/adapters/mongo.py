@@ -17,6 +17,7 @@ from pymongo.database import Database as MongoDatabase
 from pymongo.errors import (
     ConnectionFailure,
     DuplicateKeyError,
+    NetworkTimeout,
     OperationFailure,
     PyMongoError,
     ServerSelectionTimeoutError,
@@ -139,11 +140,11 @@ def insert_once(collection: Collection[Document], document: Document) -> None:
 
 
 def again_if_broken(operation: Callable[[], T]) -> T:
-    """Run what may run twice; when the connection breaks in between, once more. Not where no server was found."""
+    """Run what may run twice; when the connection breaks in between, once more."""
     try:
         return operation()
-    except ServerSelectionTimeoutError:
-        raise
+    except (ServerSelectionTimeoutError, NetworkTimeout):
+        raise  # a server that is away or hangs would only be waited for again
     except ConnectionFailure:
         return operation()
 

@@ -25,6 +25,7 @@ from pymongo.errors import (
     BulkWriteError,
     ConnectionFailure,
     DuplicateKeyError,
+    NetworkTimeout,
     PyMongoError,
     ServerSelectionTimeoutError,
 )
@@ -60,20 +61,22 @@ class Beginning:
 
     def run(self) -> None:
         """See core.ports.History.begin; raises NotFound and MongoDB's own errors."""
-        for attempt in range(1, _ATTEMPTS + 1):
+        attempt = 0
+        while True:
+            attempt += 1
             try:
-                return self._attempt(first=attempt == 1)
-            except ServerSelectionTimeoutError:
-                raise
+                self._attempt(first=attempt == 1)
+            except (ServerSelectionTimeoutError, NetworkTimeout):
+                raise  # a server that is away or hangs would only be waited for again
             except (ConnectionFailure, _AgainError):
                 if attempt == _ATTEMPTS:
                     raise
-        raise AssertionError  # every attempt returns or raises
+            else:
+                return
 
     def _attempt(self, *, first: bool) -> None:
         ids = [message.id for message in self.messages]
-        # Only a later attempt can find its own messages; superseding looks anyway, since doing that twice would hide
-        # what the first time had stored.
+        # Only a later attempt can find its own messages; superseding has a place to look up anyway.
         known = self._places([*ids, self.instead_of]) if self.instead_of else {} if first else self._places(ids)
         arrived = [known[id_] - index for index, id_ in enumerate(ids) if id_ in known]
         superseded_from = self._superseded_from(known, arrived=bool(arrived))

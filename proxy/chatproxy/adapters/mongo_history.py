@@ -12,11 +12,10 @@ from itertools import islice
 from pymongo import ReturnDocument
 from pymongo.database import Database as MongoDatabase
 
-from chatproxy.adapters.mongo import UNFLUSHED, Database, Document, again_if_broken, insert_once
+from chatproxy.adapters.mongo import UNFLUSHED, Database, Document, again_if_broken
 from chatproxy.adapters.mongo_begin import Beginning, hidden_in
 from chatproxy.adapters.mongo_documents import (
     behind_cursor,
-    conversation_document,
     conversation_of,
     conversations_page,
     message_of,
@@ -34,7 +33,7 @@ from chatproxy.errors import InvalidRequest
 _RECENT = 400
 _RECENT_BLOCK = 100
 _RANGES_AT_ONCE = 32
-_DELETED_AT_ONCE = 1000
+_DELETED_AT_ONCE = 500
 
 
 class MongoHistory:
@@ -44,11 +43,6 @@ class MongoHistory:
         self._database = database
 
     # --- conversations ----------------------------------------------------------------------------------------------
-
-    def create(self, conversation: Conversation) -> None:
-        """See core.ports.History."""
-        with self._database.collection("conversations") as conversations:
-            insert_once(conversations, conversation_document(conversation, places=0))
 
     def conversation(self, owner: str, conversation_id: str) -> Conversation:
         """See core.ports.History."""
@@ -111,10 +105,6 @@ class MongoHistory:
         with self._database.opened() as database:
             Beginning(database, conversation, messages, new, instead_of).run()
 
-    def add(self, owner: str, message: Message) -> None:
-        """Append one message."""
-        self.begin(self.conversation(owner, message.conversation_id), [message], new=False)
-
     def finish(self, owner: str, message: Message, *, durable: bool = True) -> None:
         """See core.ports.History."""
         with self._database.opened() as database:
@@ -157,8 +147,8 @@ class MongoHistory:
         deleted = 0
         with self._database.opened() as database:
             while True:
-                found = database["conversations"].find(condition, {"_id": 1}).limit(_DELETED_AT_ONCE)
-                ids = [document["_id"] for document in found]
+                found = database["conversations"].find(condition, {"_id": 1}, batch_size=_DELETED_AT_ONCE)
+                ids = [document["_id"] for document in found.limit(_DELETED_AT_ONCE)]
                 if not ids:
                     return deleted
                 again_if_broken(partial(_delete, database, ids))
@@ -202,13 +192,14 @@ def _read(
 ) -> list[Document]:
     """At most `limit` messages in these ranges of places (in reading order); sorted by place."""
     found: list[Document] = []
-    left = iter(ranges)
+    coming = iter(ranges)
     # As ranges of the index, so that what is hidden is not even looked at. A few at a time, since each wants planning.
-    while some := list(islice(left, _RANGES_AT_ONCE)):
+    while some := list(islice(coming, _RANGES_AT_ONCE)):
         places = [{"conversation_id": conversation_id, "seq": {"$gte": first, "$lt": end}} for first, end in some]
         query: Document = {"$or": places} if len(places) > 1 else places[0]
         order = -1 if newest_first else 1
-        found += database["messages"].find(query).sort("seq", order).limit(limit - len(found))
+        missing = limit - len(found)
+        found += database["messages"].find(query, batch_size=missing).sort("seq", order).limit(missing)
         if len(found) == limit:
             break
     return found[::-1] if newest_first else found

@@ -48,8 +48,6 @@ class History(Protocol):
     Somebody else's conversation does not exist: NotFound.
     """
 
-    def create(self, conversation: Conversation) -> None: ...
-
     def conversation(self, owner: str, conversation_id: str) -> Conversation: ...
 
     def conversations(self, owner: str, *, limit: int, cursor: str | None) -> Page[Conversation]:

@@ -1,22 +1,22 @@
-"""An owner's conversations: list, read, delete."""
+"""An owner's conversations: list, read, rename, export, delete. The owner is the key's holder or one of its users."""
 
 from __future__ import annotations
 
 import re
-from datetime import datetime
-from typing import Any
 
 from flask import Blueprint, Response, request
 
 from chatproxy.core.ports import History
-from chatproxy.core.types import Conversation, Message
 from chatproxy.errors import InvalidRequest, NotFound
-from chatproxy.web.auth import identity, needs
-from chatproxy.web.chat import usage
+from chatproxy.web import export, query, shown
+from chatproxy.web.auth import needs
+from chatproxy.web.body import Fields, read_object
 from chatproxy.web.responses import json_response
 
 _ID = re.compile(r"[0-9a-f]{32}")
-_LIMIT, _MOST = 50, 200
+_EXPORTED_AT_ONCE = 200  # messages
+_LONGEST_TITLE = 200  # characters
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def blueprint(history: History) -> Blueprint:
@@ -26,30 +26,61 @@ def blueprint(history: History) -> Blueprint:
     @routes.get("/api/v1/conversations")
     @needs("chat")
     def all_conversations() -> Response:
-        limit, cursor = _paging()
-        page = history.conversations(identity().owner, limit=limit, cursor=cursor)
-        return json_response(
-            {"conversations": [_conversation(item) for item in page.items], "next_cursor": page.next_cursor}
-        )
+        query.check_known("limit", "cursor", "user_id")
+        limit, cursor = query.paging()
+        page = history.conversations(query.owner(), limit=limit, cursor=cursor)
+        listed = [shown.conversation(item) for item in page.items]
+        return json_response({"conversations": listed, "next_cursor": page.next_cursor})
 
     @routes.delete("/api/v1/conversations")
     @needs("chat")
     def delete_conversations() -> Response:
-        return json_response({"deleted": history.delete_all(identity().owner)})
+        query.check_known("user_id", "all_users")
+        everybody = query.flag("all_users")
+        if everybody and "user_id" in request.args:
+            raise InvalidRequest("all_users: does not go with user_id")
+        return json_response({"deleted": history.delete_all(query.owner(), users=everybody)})
+
+    # What the rest of the path holds is the user's id, slashes too.
+    @routes.delete("/api/v1/users/<path:user_id>", merge_slashes=False)
+    @needs("chat")
+    def delete_user(user_id: str) -> Response:
+        query.check_known()
+        return json_response({"deleted": history.delete_all(query.owner_of(user_id))})
 
     @routes.get("/api/v1/conversations/<conversation_id>")
     @needs("chat")
     def conversation(conversation_id: str) -> Response:
-        limit, cursor = _paging()
-        found = history.conversation(identity().owner, _checked(conversation_id))
-        page = history.messages(identity().owner, found.id, limit=limit, cursor=cursor)
-        messages = [_message(item) for item in page.items]
-        return json_response({**_conversation(found), "messages": messages, "next_cursor": page.next_cursor})
+        query.check_known("limit", "cursor", "user_id")
+        limit, cursor = query.paging()
+        found = history.conversation(query.owner(), _checked(conversation_id))
+        page = history.messages(found.owner, found.id, limit=limit, cursor=cursor)
+        messages = [shown.message(item) for item in page.items]
+        return json_response({**shown.conversation(found), "messages": messages, "next_cursor": page.next_cursor})
+
+    @routes.patch("/api/v1/conversations/<conversation_id>")
+    @needs("chat")
+    def rename_conversation(conversation_id: str) -> Response:
+        query.check_known("user_id")
+        where, title = _checked(conversation_id), _read_title()
+        return json_response(shown.conversation(history.rename(query.owner(), where, title)))
+
+    @routes.get("/api/v1/conversations/<conversation_id>/export")
+    @needs("chat")
+    def export_conversation(conversation_id: str) -> Response:
+        query.check_known("format", "user_id")
+        write = {"json": export.json_file, "markdown": export.markdown_file}[query.choice("format", "json", "markdown")]
+        found = history.conversation(query.owner(), _checked(conversation_id))
+        return write(
+            found,
+            lambda cursor: history.messages(found.owner, found.id, limit=_EXPORTED_AT_ONCE, cursor=cursor),
+        )
 
     @routes.delete("/api/v1/conversations/<conversation_id>")
     @needs("chat")
     def delete_conversation(conversation_id: str) -> Response:
-        history.delete(identity().owner, _checked(conversation_id))
+        query.check_known("user_id")
+        history.delete(query.owner(), _checked(conversation_id))
         return json_response({"deleted": 1})
 
     return routes
@@ -61,39 +92,10 @@ def _checked(conversation_id: str) -> str:
     return conversation_id
 
 
-def _paging() -> tuple[int, str | None]:
-    unknown = sorted(request.args.keys() - {"limit", "cursor"})
-    if unknown:
-        raise InvalidRequest(f"{unknown[0][:60]}: no such parameter; known are limit, cursor")
-    raw = request.args.get("limit", str(_LIMIT))
-    if not re.fullmatch(r"[0-9]{1,4}", raw) or not 1 <= int(raw) <= _MOST:
-        raise InvalidRequest(f"limit: must be a whole number from 1 to {_MOST}")
-    return int(raw), request.args.get("cursor")
-
-
-def _conversation(conversation: Conversation) -> dict[str, Any]:
-    return {
-        "id": conversation.id,
-        "bot": conversation.bot,
-        "title": conversation.title,
-        "created_at": _time(conversation.created_at),
-        "updated_at": _time(conversation.updated_at),
-    }
-
-
-def _message(message: Message) -> dict[str, Any]:
-    told: dict[str, Any] = {
-        "id": message.id,
-        "role": message.role,
-        "text": message.text,
-        "status": message.status,
-        "created_at": _time(message.created_at),
-    }
-    if message.role == "assistant":
-        told |= {"finish_reason": message.finish_reason, "usage": usage(message.usage) if message.usage else None}
-    return told
-
-
-def _time(moment: datetime) -> str:
-    """RFC 3339 in UTC with milliseconds."""
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _read_title() -> str:
+    title = Fields(read_object(request, known=("title",))).text("title", most=_LONGEST_TITLE)
+    if title is None or not title.strip():
+        raise InvalidRequest("title: is missing or empty")
+    if _CONTROLS.search(title):
+        raise InvalidRequest("title: must be one line without control characters")
+    return title.strip()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import pymongo
@@ -17,89 +15,14 @@ from chatproxy.adapters.mongo import MIGRATIONS, Database
 from chatproxy.adapters.mongo_history import MongoHistory
 from chatproxy.adapters.openai_engine import OpenAiEngine
 from chatproxy.core.prompts import Formats
-from chatproxy.core.types import Conversation, Generation, Message, Text, Turn, new_id, now
-from chatproxy.errors import NotFound, StorageUnavailable, Unhealthy
+from chatproxy.core.types import Generation, Text, Turn
+from chatproxy.errors import StorageUnavailable, Unhealthy
 from scripts.lib.native import NativeStack
 
 
 @pytest.fixture
 def credentials(native: NativeStack) -> dict[str, str]:
     return {"user": "chatproxy", "password": native.mongo_password_file.read_text().strip()}
-
-
-@pytest.fixture
-def history(native: NativeStack, credentials: dict[str, str]) -> MongoHistory:
-    return MongoHistory(Database(native.mongo_url, "chatbot", **credentials))
-
-
-def conversation(owner: str) -> Conversation:
-    return Conversation(new_id(), owner, "assistant", "title", now(), now())
-
-
-def message(where: Conversation, text: str) -> Message:
-    return Message(new_id(), where.id, "user", text, now())
-
-
-def test_messages_come_back_as_they_were_in_order(history: MongoHistory) -> None:
-    where = conversation("key:a")
-    history.create(where)
-    said = [message(where, text) for text in ("one", "two 🙂\x00 <|im_end|>", "three" * 1000)]
-    for each in said:
-        history.add("key:a", each)
-    assert list(history.recent("key:a", where.id)) == said
-    first = history.messages("key:a", where.id, limit=2, cursor=None)
-    rest = history.messages("key:a", where.id, limit=2, cursor=first.next_cursor)
-    assert [*first.items, *rest.items] == said
-
-
-def test_adding_a_message_twice_stores_it_once(history: MongoHistory) -> None:
-    where = conversation("key:a")
-    history.create(where)
-    once = message(where, "once")
-    history.add("key:a", once)
-    history.add("key:a", once)
-    assert list(history.recent("key:a", where.id)) == [once]
-
-
-def test_a_message_for_a_deleted_or_strange_conversation_is_not_found(history: MongoHistory) -> None:
-    where = conversation("key:a")
-    history.create(where)
-    with pytest.raises(NotFound):
-        history.add("key:b", message(where, "x"))
-    history.delete("key:a", where.id)
-    with pytest.raises(NotFound):
-        history.add("key:a", message(where, "x"))
-
-
-def test_a_very_long_conversation_is_read_from_a_place_that_rarely_moves(history: MongoHistory) -> None:
-    where = conversation("key:a")
-    history.create(where)
-    begins = []
-    for number in range(530):
-        history.add("key:a", message(where, str(number)))
-        if number % 10 == 9:
-            recent = history.recent("key:a", where.id)
-            assert len(recent) >= min(number + 1, 400)
-            begins.append(int(recent[0].text))
-    assert set(begins) == {0, 100}
-
-
-def test_conversations_of_the_same_moment_are_all_listed(history: MongoHistory) -> None:
-    owner, moment = f"key:{new_id()}", now()
-    same = [replace(conversation(owner), updated_at=moment) for _ in range(5)]
-    older = replace(conversation(owner), updated_at=moment - timedelta(days=1))
-    for each in (*same, older):
-        history.create(each)
-    seen: list[str] = []
-    cursor = None
-    while True:
-        page = history.conversations(owner, limit=2, cursor=cursor)
-        seen += [item.id for item in page.items]
-        cursor = page.next_cursor
-        if cursor is None:
-            break
-    assert sorted(seen) == sorted(item.id for item in (*same, older))
-    assert seen[-1] == older.id
 
 
 @pytest.fixture
@@ -110,17 +33,6 @@ def client(native: NativeStack, credentials: dict[str, str]) -> Iterator[pymongo
         yield client
 
 
-def test_lists_use_their_indexes(history: MongoHistory, client: pymongo.MongoClient[dict[str, Any]]) -> None:
-    history.create(conversation("key:a"))
-    by_owner = client["chatbot"]["conversations"].find({"owner": "key:a"}).sort([("updated_at", -1), ("_id", -1)])
-    by_conversation = client["chatbot"]["messages"].find({"conversation_id": "x", "seq": {"$gte": 0}}).sort("seq", 1)
-    for cursor, index in ((by_owner, "by_owner"), (by_conversation, "by_conversation")):
-        plan = str(cursor.explain()["queryPlanner"]["winningPlan"])
-        assert f"'indexName': '{index}'" in plan
-        assert "'SORT'" not in plan
-        assert "COLLSCAN" not in plan
-
-
 def test_a_newer_schema_is_refused_with_a_clear_message(
     native: NativeStack, credentials: dict[str, str], client: pymongo.MongoClient[dict[str, Any]]
 ) -> None:
@@ -128,7 +40,7 @@ def test_a_newer_schema_is_refused_with_a_clear_message(
     schema.update_one({"_id": "version"}, {"$set": {"number": 99}}, upsert=True)
     try:
         database = Database(native.mongo_url, "chatbot", **credentials)
-        with pytest.raises(StorageUnavailable, match="schema version 99, this program knows 1"):
+        with pytest.raises(StorageUnavailable, match=f"schema version 99, this program knows {len(MIGRATIONS)}"):
             MongoHistory(database).conversations("key:a", limit=1, cursor=None)
         with pytest.raises(Unhealthy, match="schema version 99"):
             database.check()

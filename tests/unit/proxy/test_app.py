@@ -14,7 +14,8 @@ from chatproxy.core.keys import Keyring
 from chatproxy.errors import ConfigurationError
 from chatproxy.settings import Settings
 from tests.doubles.koboldcpp import DIALECTS, Fault, KoboldcppDouble
-from tests.unit.proxy.fakes import FakeBots, MemoryHistory, MemoryKeys
+from tests.unit.proxy.fakes import FakeBots
+from tests.unit.proxy.memory import MemoryHistory, MemoryKeys
 from tests.unit.proxy.web.test_kobold import CALL_OF_2023
 
 PROXY = Path(__file__).resolve().parents[3] / "proxy"

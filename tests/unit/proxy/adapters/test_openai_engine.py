@@ -80,6 +80,7 @@ def test_llama_cpp_gets_its_own_sampler_names_and_only_those_it_has() -> None:
         "max_tokens": 20,
         "stop": ["s1", "s2", "s3", "s4", "s5"],
         "stream": True,
+        "return_progress": True,
         "stream_options": {"include_usage": True},
         "temperature": 0.5,
         "top_p": 0.9,

@@ -26,7 +26,8 @@ from chatproxy.errors import (
     NotFound,
     StorageUnavailable,
 )
-from tests.unit.proxy.fakes import FakeBots, FakeEngine, MemoryHistory, MemoryUsage, blocked_until, says
+from tests.unit.proxy.fakes import FakeBots, FakeEngine, blocked_until, says
+from tests.unit.proxy.memory import MemoryHistory, MemoryUsage
 
 
 class Stage:

@@ -11,7 +11,8 @@ from chatproxy.core.running import Run
 from chatproxy.core.slots import Gate
 from chatproxy.core.types import Caller, Finish, Generation, Text
 from chatproxy.errors import Busy, EngineFailure, EngineTimeout, Unhealthy
-from tests.unit.proxy.fakes import FakeCheck, FakeEngine, MemoryUsage, says
+from tests.unit.proxy.fakes import FakeCheck, FakeEngine, says
+from tests.unit.proxy.memory import MemoryUsage
 
 CALLER = Caller("key:a", "key:a")
 

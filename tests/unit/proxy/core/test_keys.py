@@ -14,7 +14,7 @@ from chatproxy.core.guesses import MOST_PER_MINUTE, Guesses
 from chatproxy.core.keys import Keyring
 from chatproxy.core.types import Limits, now
 from chatproxy.errors import InvalidRequest, NotFound, RateLimited, Unauthorized
-from tests.unit.proxy.fakes import MemoryKeys
+from tests.unit.proxy.memory import MemoryKeys
 from tests.unit.proxy.waiting import until
 
 CHAT = frozenset({"chat"})

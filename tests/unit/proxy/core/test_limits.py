@@ -11,7 +11,7 @@ import pytest
 from chatproxy.core.limits import Limiter, Permit
 from chatproxy.core.types import Caller, Limits
 from chatproxy.errors import RateLimited, StorageUnavailable
-from tests.unit.proxy.fakes import MemoryUsage
+from tests.unit.proxy.memory import MemoryUsage
 from tests.unit.proxy.waiting import until
 
 NOON = datetime(2031, 5, 4, 12, 0, 15, tzinfo=UTC)

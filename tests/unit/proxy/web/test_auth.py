@@ -11,7 +11,8 @@ from werkzeug.test import TestResponse
 from chatproxy.core.keys import SCOPES, Keyring
 from chatproxy.errors import ConfigurationError
 from chatproxy.web import auth
-from tests.unit.proxy.fakes import MemoryKeys, World
+from tests.unit.proxy.fakes import World
+from tests.unit.proxy.memory import MemoryKeys
 from tests.unit.proxy.routes import routes
 
 PUBLIC = {"/healthz", "/readyz"}

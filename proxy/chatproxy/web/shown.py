@@ -1,0 +1,46 @@
+"""Conversations and messages as JSON shows them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from chatproxy.core.types import Conversation, Feedback, Message
+from chatproxy.web.chat import usage
+
+
+def conversation(found: Conversation) -> dict[str, Any]:
+    """Without its messages."""
+    return {
+        "id": found.id,
+        "bot": found.bot,
+        "title": found.title,
+        "created_at": time(found.created_at),
+        "updated_at": time(found.updated_at),
+    }
+
+
+def message(found: Message) -> dict[str, Any]:
+    """With what only answers have."""
+    told: dict[str, Any] = {
+        "id": found.id,
+        "role": found.role,
+        "text": found.text,
+        "status": found.status,
+        "created_at": time(found.created_at),
+    }
+    if found.role == "assistant":
+        told["finish_reason"] = found.finish_reason
+        told["usage"] = usage(found.usage) if found.usage else None
+        told["feedback"] = feedback(found.feedback)
+    return told
+
+
+def feedback(given: Feedback | None) -> dict[str, str] | None:
+    """What somebody thought of an answer."""
+    return {"rating": given.rating, "comment": given.comment} if given else None
+
+
+def time(moment: datetime) -> str:
+    """RFC 3339 in UTC with milliseconds."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
