@@ -38,12 +38,10 @@ def envelope(failure: Failure) -> tuple[Any, int]:
     status = _CONTEXT_STATUS if failure.code == "context_too_long" else failure.status
     field = _FIELD.match(failure.text) if status == _CONTEXT_STATUS else None
     param = "model" if failure.code == ModelNotFound.code else field and field[1]
-    error = {
-        "message": failure.text,
-        "type": _kind(status),
-        "param": param,
-        "code": _CODES.get(failure.code, failure.code),
-    }
+    code = _CODES.get(failure.code, failure.code)
+    # LangChain looks for this code in the message alone.
+    message = f"{failure.text} ({code})" if failure.code == "context_too_long" else failure.text
+    error = {"message": message, "type": _kind(status), "param": param, "code": code}
     return {"error": error}, status
 
 

@@ -56,6 +56,8 @@ def test_a_wrong_password_is_named(native: NativeStack) -> None:
 def test_embeddings_are_vectors_whose_nearness_means_something(native: NativeStack) -> None:
     embedded = Embeddings(native.embeddings_url).embed(["a cat", "a kitten", "an unpaid invoice"])
     cat, kitten, invoice = embedded.vectors
+    assert embedded.tokens
+    assert embedded.tokens > 6
 
     def dot(a: list[float], b: list[float]) -> float:
         return sum(x * y for x, y in zip(a, b, strict=True))
