@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from flask import Flask
@@ -10,6 +11,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from chatproxy.adapters.bots import BotFiles
 from chatproxy.adapters.chroma import Chroma
 from chatproxy.adapters.embeddings import Embeddings
+from chatproxy.adapters.gguf import read_model
 from chatproxy.adapters.koboldcpp import Koboldcpp
 from chatproxy.adapters.mongo import Database
 from chatproxy.adapters.mongo_history import MongoHistory
@@ -19,8 +21,9 @@ from chatproxy.core.answer import Answers
 from chatproxy.core.completions import Completions
 from chatproxy.core.generation import Generations
 from chatproxy.core.keys import Keyring
+from chatproxy.core.model_template import decide
 from chatproxy.core.ports import Bots, Engine, HealthCheck, History, KeyStore
-from chatproxy.core.prompts import Formats
+from chatproxy.core.prompts import AUTO, Formats
 from chatproxy.core.running import Running
 from chatproxy.core.sampling import PRESETS
 from chatproxy.core.slots import Gate
@@ -28,6 +31,8 @@ from chatproxy.core.window import Window
 from chatproxy.errors import ConfigurationError, NotFound
 from chatproxy.settings import Settings
 from chatproxy.web import auth, chat, conversations, health, kobold, responses
+
+_log = logging.getLogger(__name__)
 
 
 def create_app(
@@ -47,8 +52,7 @@ def create_app(
     real_engine = _engine(settings)
     engine = engine or real_engine
     history = history or MongoHistory(database)
-    formats = Formats()
-    formats.get(settings.prompt_format)
+    formats = _formats(settings)
     bots = bots or BotFiles(settings.bots_dir, formats=formats.names, presets=PRESETS)
     _check_default_bot(bots, settings.default_bot)
     if checks is None:
@@ -102,6 +106,23 @@ def _engine(settings: Settings) -> Koboldcpp | OpenAiEngine:
     if settings.engine_api == "koboldcpp":
         return Koboldcpp(url, api_key=key, first_token_s=first, idle_s=idle)
     return OpenAiEngine(url, model=settings.model, api_key=key, first_token_s=first, idle_s=idle)
+
+
+def _formats(settings: Settings) -> Formats:
+    """Prompt formats, the model's own control tokens guarded against in each. ConfigurationError for PROMPT_FORMAT."""
+    model = None
+    automatic = settings.prompt_format == AUTO
+    try:
+        model = read_model(settings.model_file) if settings.model_file else None
+    except ConfigurationError as error:
+        if automatic:
+            raise
+        _log.warning("%s; the known control tokens of all model families are guarded against instead", error)
+    formats = Formats(settings.formats_dir, model=model)
+    if automatic:
+        formats.set_auto(decide(formats, model, settings.model))
+    formats.get(settings.prompt_format)
+    return formats
 
 
 def _check_default_bot(bots: Bots, default: str) -> None:

@@ -70,6 +70,7 @@ def _name(raw: str) -> str:
 _NAME = ("a name of letters, digits, '.', '-' and '_'", _name)
 _TEXT = ("text", str)
 _PATH = ("a folder", Path)
+_FILE = ("a file", Path)
 _BOTS = Path("/etc/chatbot/bots")
 
 
@@ -103,7 +104,11 @@ class Settings:
         "seconds of silence between two tokens before the engine is given up",
     )
     model: str = _option("MODEL", _TEXT, "model", "the model's name, shown to clients and sent to external engines")
-    prompt_format: str = _option("PROMPT_FORMAT", _NAME, "chatml", "the prompt format that `format: auto` bots use")
+    model_file: Path | None = _option("MODEL_FILE", _FILE, None, "the model's file, where this process can read it")
+    prompt_format: str = _option(
+        "PROMPT_FORMAT", _NAME, "chatml", "the prompt format that `format: auto` bots use; auto = the model file tells"
+    )
+    formats_dir: Path | None = _option("FORMATS_DIR", _PATH, None, "folder of the operator's own prompt formats")
     context_size: int = _option(
         "CONTEXT_SIZE", _whole(256, 1 << 20), 4096, "tokens of one conversation's context window"
     )
