@@ -44,5 +44,5 @@ def read_model(path: Path) -> ModelFacts | None:
 
 
 def _facts(fields: dict[str, Any]) -> ModelFacts:
-    tokens = {name: tuple(fields.pop(name)) for name in ("control", "user_defined")}
-    return ModelFacts(**fields, **tokens)
+    tokens: dict[str, Any] = {name: tuple(fields[name]) for name in ("control", "user_defined")}
+    return ModelFacts(**{**fields, **tokens})

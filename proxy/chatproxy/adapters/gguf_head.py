@@ -54,7 +54,7 @@ def _facts(path: str) -> dict[str, Any]:
             return values.nbytes + 12, [values], [0], [GGUFValueType.ARRAY, kind]
 
         def _texts(self, start: int, count: int) -> tuple[int, list[bytes]]:
-            view, place, texts = memoryview(self.data), start, []
+            view, place, texts = self.data.data, start, []
             same = self.byte_order == "I"
             order: Literal["little", "big"] = "little" if same == (sys.byteorder == "little") else "big"
             for _ in range(count):
@@ -100,5 +100,5 @@ if __name__ == "__main__":
         json.dump(_facts(sys.argv[1]), sys.stdout)
     except MemoryError:
         sys.exit("it needs too much memory to be read")
-    except Exception as error:  # noqa: BLE001 - whatever a damaged file leads into, one line tells it
+    except Exception as error:  # whatever a damaged file leads into, one line tells it
         sys.exit(f"{type(error).__name__}: {error}"[:300])

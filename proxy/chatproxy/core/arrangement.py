@@ -1,4 +1,4 @@
-"""The order of turns that a prompt format can write: models trained on strict alternation answer badly to anything else.
+"""The order of turns that a prompt format can write: a model trained on strict alternation answers badly without it.
 
 any          as they are
 merged       what one side said twice in a row becomes one turn

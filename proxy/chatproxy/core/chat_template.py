@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import jinja2
 import jinja2.ext
@@ -70,11 +70,9 @@ class ChatTemplate:
                 documents=None,
                 **self._words,
             ):
-                _tick()
                 pieces.append(piece)
                 length += len(piece)
-                if length > _LONGEST:
-                    raise TemplateFailed("its output is too long")
+                _tick(length)
             return "".join(pieces)
         except TemplateFailed:
             raise
@@ -104,7 +102,9 @@ def probe(source: str, cases: Sequence[tuple[Sequence[ChatMessage], bool]], *, b
     return rendered
 
 
-def _tick() -> None:
+def _tick(length: int = 0) -> None:
+    if length > _LONGEST:
+        raise TemplateFailed("its output is too long")
     if time.monotonic() > _deadline.get(float("inf")):
         raise TemplateFailed(f"it took longer than {_RENDER_S:.0f} s")
 
@@ -115,15 +115,16 @@ class _Environment(ImmutableSandboxedEnvironment):
     def _parse(self, source: str, name: str | None, filename: str | None) -> jinja2.nodes.Template:
         tree = super()._parse(source, name, filename)
         for node in tree.find_all((jinja2.nodes.For, jinja2.nodes.Macro)):
+            block = cast("jinja2.nodes.For | jinja2.nodes.Macro", node)
             look = jinja2.nodes.Call(jinja2.nodes.ImportedName(f"{__name__}._tick"), [], [], None, None)
-            node.body.insert(0, jinja2.nodes.ExprStmt(look).set_lineno(node.lineno))
+            block.body.insert(0, jinja2.nodes.ExprStmt(look).set_lineno(node.lineno))
         return tree
 
 
 class _Generation(jinja2.ext.Extension):
     """{% generation %} marks the assistant's words for training; here it is only its content."""
 
-    tags = {"generation"}
+    tags = {"generation"}  # noqa: RUF012 (as Jinja's own extensions declare it)
 
     def parse(self, parser: jinja2.parser.Parser) -> list[jinja2.nodes.Node]:
         next(parser.stream)

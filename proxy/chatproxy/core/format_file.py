@@ -72,7 +72,8 @@ def read(path: Path) -> FormatFile:
             raise ConfigurationError(f"prompt format {path}: {field} must be {wanted}")
     if fields.get("turns", "any") not in ORDERS:
         raise ConfigurationError(f"prompt format {path}: turns must be one of {', '.join(ORDERS)}")
-    return FormatFile(path, **{name: tuple(value) if known[name] is list else value for name, value in fields.items()})
+    values: dict[str, Any] = {name: tuple(v) if known[name] is list else v for name, v in fields.items()}
+    return FormatFile(path, **values)
 
 
 def _is_texts(value: Any) -> bool:

@@ -36,14 +36,12 @@ def decide(formats: Formats, model: ModelFacts | None, name: str) -> PromptForma
     Raises ConfigurationError, naming the model and the formats to choose from, where it cannot be told.
     """
     try:
-        if model is None or not model.chat_template:
-            raise TemplateFailed("the model's file holds no chat template")
-        probes = _Probes(model)
+        probes = _Probes(model or ModelFacts())
         known = probes.known(formats)
         if known:
             _log.info("the model %s speaks the prompt format %s", name, known.name)
             return known
-        derived = TemplateFormat(model, probes)
+        derived = TemplateFormat(probes)
         _log.info("the model %s is spoken to with its own chat template; stops are %s", name, derived.ends)
     except TemplateFailed as failure:
         raise ConfigurationError(
@@ -67,8 +65,10 @@ class _Probes:
     """The probe conversations, rendered by the model's template in a child process."""
 
     def __init__(self, model: ModelFacts) -> None:
-        """Raises TemplateFailed for a template that hangs, does not compile or renders no conversation at all."""
-        self._model = model
+        """Raises TemplateFailed where there is no template, or one that hangs, does not compile or renders nothing."""
+        if not model.chat_template:
+            raise TemplateFailed("nothing tells its chat template")
+        self.model = model
         cases = {
             (system, chat, opened): (_messages(_SYSTEM if system else "", chat), opened)
             for system in (True, False)
@@ -117,8 +117,10 @@ class TemplateFormat(PromptFormat):
     """A model's own chat template as a prompt format. What the template has no place for (a system text, an order of
     turns) is brought into a form that it takes."""
 
-    def __init__(self, model: ModelFacts, probes: _Probes) -> None:
-        self._model, self._shape = model, probes.shape()
+    def __init__(self, probes: _Probes) -> None:
+        """Raises TemplateFailed where the template fails outside the probe."""
+        model = self._model = probes.model
+        self._shape = probes.shape()
         self._template = ChatTemplate(model.chat_template, bos=model.bos, eos=model.eos)
         control = control_of(model)
         # Role markers that are no tokens of the vocabulary are plain text to the tokenizer, but the model knows them.

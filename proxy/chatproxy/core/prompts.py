@@ -103,7 +103,9 @@ class FileFormat(PromptFormat):
     """A format out of a file; see core.format_file for its fields."""
 
     def __init__(self, name: str, file: FormatFile, model_control: frozenset[str]) -> None:
-        """Raises ConfigurationError for a template that cannot be rendered."""
+        """Raises ConfigurationError for a template that cannot be rendered, or the name "auto"."""
+        if name == AUTO:
+            raise ConfigurationError(f"prompt format {file.path}: the name {AUTO!r} means something else")
         super().__init__(name, file.turns, model_control, file.control, file.inline_markers)
         try:
             self._markers = [JINJA.from_string(text) for text in file.line_markers]
@@ -150,8 +152,6 @@ class Formats:
         self._refused: dict[str, str] = {}
         for path in sorted(own.glob("*.toml")) if own else ():
             try:
-                if path.stem == AUTO:
-                    raise ConfigurationError(f"prompt format {path}: the name {AUTO!r} is taken")
                 self._formats[path.stem] = FileFormat(path.stem, read(path), self.control)
             except ConfigurationError as error:
                 _log.error("%s; it is not offered", error)

@@ -28,6 +28,7 @@ GOLDEN = {
     "COMPOSE_PROFILES": "engine",
     "MODEL_NAME": "smollm2-135m-instruct",
     "MODEL_FILE": "SmolLM2-135M-Instruct.Q4_1.gguf",
+    "MODEL_PATH_RESOLVED": "/models/SmolLM2-135M-Instruct.Q4_1.gguf",
     "PROMPT_FORMAT_RESOLVED": "chatml",
     "THREADS_RESOLVED": "2",
     "GPU_LAYERS_RESOLVED": "0",
