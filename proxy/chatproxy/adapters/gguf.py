@@ -16,6 +16,8 @@ _MAGIC = b"GGUF"
 _MEMORY_BYTES = 320 << 20
 _CPU_S = 30
 _WALL_S = 120.0
+# numpy's linear algebra would set memory aside for each core of the machine.
+_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1"}
 
 
 def read_model(path: Path) -> ModelFacts | None:
@@ -34,7 +36,7 @@ def read_model(path: Path) -> ModelFacts | None:
     child = Path(__file__).with_name("gguf_head.py")
     words = [sys.executable, "-I", str(child), str(path), str(_MEMORY_BYTES), str(_CPU_S)]
     try:
-        ended = subprocess.run(words, capture_output=True, text=True, timeout=_WALL_S, check=False, env={})
+        ended = subprocess.run(words, capture_output=True, text=True, timeout=_WALL_S, check=False, env=_ENVIRONMENT)
     except subprocess.TimeoutExpired:
         raise ConfigurationError(f"MODEL_FILE={str(path)!r} could not be read within {_WALL_S:.0f} s") from None
     if ended.returncode != 0:

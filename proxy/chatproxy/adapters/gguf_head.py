@@ -34,6 +34,13 @@ def _facts(path: str) -> dict[str, Any]:
         """The metadata alone. gguf's own reader makes two arrays for each item of each list: for a vocabulary of
         262,144 tokens with its merges that is a gigabyte and half a minute."""
 
+        def _get(self, offset: int, dtype: Any, count: Any = 1, override_order: Any = None) -> Any:
+            # gguf's own takes what there is.
+            values = super()._get(offset, dtype, count, override_order)
+            if len(values) != count:
+                raise ValueError("the file ends inside its head")
+            return values
+
         def _build_tensor_info(self, offs: int, count: int) -> tuple[int, list[ReaderField]]:
             return offs, []
 
@@ -49,14 +56,14 @@ def _facts(path: str) -> dict[str, Any]:
                 size, texts = self._texts(start, count)
                 return size + 12, [texts], [0], [GGUFValueType.ARRAY, kind]
             values = self._get(start, self.gguf_scalar_to_np[kind], count)
-            if len(values) != count:
-                raise ValueError("a list runs past the end of the file")
             return values.nbytes + 12, [values], [0], [GGUFValueType.ARRAY, kind]
 
         def _texts(self, start: int, count: int) -> tuple[int, list[bytes]]:
             view, place, texts = self.data.data, start, []
             same = self.byte_order == "I"
             order: Literal["little", "big"] = "little" if same == (sys.byteorder == "little") else "big"
+            if 8 * count > len(view) - start:
+                raise ValueError("a list runs past the end of the file")
             for _ in range(count):
                 size = int.from_bytes(view[place : place + 8], order)
                 text = bytes(view[place + 8 : place + 8 + size])

@@ -33,7 +33,7 @@ _RENDER_S = 2.0
 _LONGEST = 1 << 25
 # Limits of the probing child.
 _PROBE_S = 20.0
-_PROBE_CPU_S = 5
+_PROBE_CPU_S = 3
 _PROBE_BYTES = 256 << 20
 
 ChatMessage = Mapping[str, str]

@@ -84,7 +84,7 @@ CORPUS = {
     "html": '<!doctype html>\n<html lang="en"><head><title>Hi</title></head><body>\n<table><tr><td>a &lt; b</td></tr>'
     "</table><p>How do I write <b>bold</b>, <em>em</em>, <del>gone</del> and <br/> in HTML?</p><!-- a && b || c -->\n"
     "<start-button></start-button><svg viewBox='0 0 1 1'><path d='M0 0'/></svg></body></html>\n",
-    "python": "#!/usr/bin/env python3\nfrom __future__ import annotations\n\n@dataclass\nclass A:\n    yours: int = 0\n\n"
+    "python": "#!/usr/bin/env python3\nfrom x import y\n\n@dataclass\nclass A:\n    yours: int = 0\n\n"
     "    def f(self, xs: list[int]) -> dict[str, int]:\n        return {x: xs[0] for x in xs if 0 < x <= 3}\n\n"
     "print(f\"{a!r:>{width}}\", a[1:-1], b'<s\\x00>', 1 << 3, {'user': 'x', 'assistant': 'y'})  # ### note\n",
     "shell": "set -eu; if [[ -n $1 ]]; then cat <<EOF | sort >out 2>&1\n$user: ${1:-x} $(id -u) || exit 1\nEOF\nfi\n"
