@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from chatproxy.errors import ConfigurationError
 
 # A prompt is plain text, not HTML: escaping would change it. Values are never rendered themselves, so text that
 # looks like a template stays text.
-JINJA = ImmutableSandboxedEnvironment(autoescape=False, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
+_JINJA = ImmutableSandboxedEnvironment(autoescape=False, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
 
 _REQUIRED = {"control": list, "line_markers": list, "stops": list, "template": str}
 _OPTIONAL = {"inline_markers": list, "turns": str}
@@ -49,7 +50,18 @@ class FormatFile:
 
     def names(self, variable: str) -> bool:
         """Whether the template uses the variable."""
-        return variable in jinja2.meta.find_undeclared_variables(JINJA.parse(self.template))
+        return variable in _variables(self.template)
+
+
+@lru_cache(maxsize=256)
+def compiled(template: str) -> jinja2.Template:
+    """The template, ready to render; compiled once however many applications a process makes."""
+    return _JINJA.from_string(template)
+
+
+@lru_cache(maxsize=256)
+def _variables(template: str) -> frozenset[str]:
+    return frozenset(jinja2.meta.find_undeclared_variables(_JINJA.parse(template)))
 
 
 def read(path: Path) -> FormatFile:

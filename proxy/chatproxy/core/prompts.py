@@ -12,7 +12,7 @@ from pathlib import Path
 import jinja2
 
 from chatproxy.core.arrangement import Order, arrange
-from chatproxy.core.format_file import JINJA, FormatFile, read
+from chatproxy.core.format_file import FormatFile, compiled, read
 from chatproxy.core.neutral import Neutraliser, control_of
 from chatproxy.core.types import Bot, ModelFacts, Turn
 from chatproxy.errors import ConfigurationError
@@ -108,9 +108,9 @@ class FileFormat(PromptFormat):
             raise ConfigurationError(f"prompt format {file.path}: the name {AUTO!r} means something else")
         super().__init__(name, file.turns, model_control, file.control, file.inline_markers)
         try:
-            self._markers = [JINJA.from_string(text) for text in file.line_markers]
-            self._ends = [JINJA.from_string(text) for text in file.stops]
-            self._template = JINJA.from_string(file.template)
+            self._markers = [compiled(text) for text in file.line_markers]
+            self._ends = [compiled(text) for text in file.stops]
+            self._template = compiled(file.template)
             self._own_persona, self._own_examples = file.names("persona"), file.names("examples")
             self._seams = self._find_seams()
             self._stops("Probe"), list(self._line_markers("Probe"))
