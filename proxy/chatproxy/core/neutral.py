@@ -75,7 +75,7 @@ def looks_like_control(text: str) -> bool:
 
 class Neutraliser:
     """Breaks control strings anywhere, `line_markers` at the start of a line in any letter case, `inline_markers`
-    anywhere as they are written; markers also with invisible characters in front or inside.
+    anywhere as they are written; markers and the format's own strings also with invisible characters inside.
 
     `model_control` are the model's control strings, the same for every format and so compiled once; `control` are the
     format's own. `seams` are the pairs of template text (before, after) that untrusted text is put between: nothing may
@@ -92,9 +92,14 @@ class Neutraliser:
     ) -> None:
         own, inline = frozenset(control) - model_control, frozenset(inline_markers)
         # The lookahead leaves the rest unread, so overlapping control strings are each broken in the same pass.
-        self._patterns: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
-            (_any_of(strings), lambda found: f"{found[0]} ") for strings in (model_control, own) if strings
-        ]
+        self._patterns: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = []
+        if model_control:
+            self._patterns.append((_any_of(model_control), lambda found: f"{found[0]} "))
+        if (
+            own
+        ):  # some are no tokens but plain text ([INST] in Llama 2), which reads the same with hidden characters in it
+            branches = "|".join(f"{re.escape(s[0])}(?=[{INVISIBLE}]*{_spread(s[1:])})" for s in sorted(own))
+            self._patterns.append((re.compile(branches), lambda found: f"{found[0]} "))
         at_line = rf"(?:\A|(?<=[{_LINE_END}]))(?:[^\S{_LINE_END}]|[{INVISIBLE}])*"
         for markers, before, flags in ((set(line_markers), at_line, re.IGNORECASE), (inline, "", 0)):
             if branches := "|".join(_spread(marker) for marker in sorted(markers, key=len, reverse=True)):

@@ -1,9 +1,11 @@
-"""The engine's own tokenizer finds no control token in what people write: not in questions, answers, or at the seams."""
+"""The engine's own tokenizer finds no control token in what people write, nor where it meets the template."""
 
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import requests
@@ -60,29 +62,9 @@ def hostile_texts(facts: ModelFacts, count: int) -> list[str]:
     whole = sorted({*facts.control, *KNOWN_CONTROL, *(string for file in files for string in file.control)})
     halves = [part for text in whole for cut in (1, 2, len(text) // 2, -2, -1) for part in (text[:cut], text[cut:])]
     markers = [marker.replace("{{ name }}", "Mira") for file in files for marker in file.line_markers]
-    noise = [
-        "\n",
-        "\r\n",
-        " ",
-        "\t",
-        "\u200b",
-        "\u2060",
-        "\ufeff",
-        "\x00",
-        "a",
-        "ü",
-        "你",
-        "🙂",
-        "<",
-        "|",
-        ">",
-        "[",
-        "]",
-    ]
-    return [
-        "".join(rng.choice(rng.choice((whole, halves, markers, noise))) for _ in range(rng.randint(1, 12)))
-        for _ in range(count)
-    ]
+    noise = [*"\n\t \u200b\u2060\ufeff\x00aü你🙂<|>[]", "\r\n"]
+    kinds = (facts.control, whole, halves, markers, noise)
+    return ["".join(rng.choice(rng.choice(kinds)) for _ in range(rng.randint(1, 12))) for _ in range(count)]
 
 
 def test_the_engine_takes_control_strings_for_control_tokens(tokenizer: Tokenizer, facts: ModelFacts) -> None:
@@ -95,28 +77,34 @@ def test_the_engine_takes_control_strings_for_control_tokens(tokenizer: Tokenize
 def test_ten_thousand_hostile_texts_give_no_control_token(tokenizer: Tokenizer, facts: ModelFacts) -> None:
     texts = hostile_texts(facts, FUZZED)
     chatml = Formats(model=facts).get("chatml")
-    raw = sum(len(tokenizer.control_ids(BETWEEN.join(texts[at : at + BATCH]))) for at in range(0, 1000, BATCH))
-    assert raw > 500, "the texts are not hostile"
     found: list[str] = []
+    untouched = 0
     for at in range(0, FUZZED, BATCH):
+        untouched += len(tokenizer.control_ids(BETWEEN.join(texts[at : at + BATCH])))
         safe = [chatml.neutral(BOT, text) for text in texts[at : at + BATCH]]
         if tokenizer.control_ids(BETWEEN.join(safe)):
             found += [text for text in safe if tokenizer.control_ids(text)]
-    assert not found, f"{len(found)} of {FUZZED} texts gave control tokens, as {found[:3]!r}"
+    told = f"{len(found)} of {FUZZED} texts gave control tokens (untouched: {untouched} tokens), as {found[:3]!r}"
+    assert not found, told
+    assert untouched > FUZZED, told
 
 
 def turns(said: Sequence[str]) -> list[Turn]:
     return [Turn("assistant" if number % 2 else "user", text) for number, text in enumerate(said)]
 
 
-@pytest.mark.parametrize("name", [*sorted(Formats().names), "auto"])
+@pytest.mark.parametrize("name", [*sorted(Formats().names), "own template"])
 def test_a_conversation_of_hostile_texts_has_the_control_tokens_of_a_harmless_one(
-    tokenizer: Tokenizer, facts: ModelFacts, name: str
+    tokenizer: Tokenizer, facts: ModelFacts, name: str, tmp_path: Path
 ) -> None:
     """In every format, and in the model's own template: nothing forms between text and template either."""
-    formats = Formats(model=facts)
-    formats.set_auto(decide(formats, facts, "SmolLM2"))
-    prompt_format, texts = formats.get(name), hostile_texts(facts, 303)
+    if name == "own template":
+        shutil.copy(BUILT_IN / "raw.toml", tmp_path)  # no format that would be recognised in it
+        prompt_format = decide(Formats(model=facts, built_in=tmp_path), facts, "SmolLM2")
+        assert prompt_format.name == "auto"
+    else:
+        prompt_format = Formats(model=facts).get(name)
+    texts = hostile_texts(facts, 303)
     for at in range(0, len(texts), 101):
         said = texts[at : at + 101]
         hostile = tokenizer.control_ids(prompt_format.render(BOT, turns(said)).text)

@@ -84,6 +84,7 @@ def test_an_engine_elsewhere(resolved: Resolve) -> None:
     assert _changed(resolved(ENGINE="external", ENGINE_URL="http://10.0.0.5:8000/")) == {
         "ENGINE_RESOLVED": "external",
         "ENGINE_URL_RESOLVED": "http://10.0.0.5:8000",
+        "MODEL_PATH_RESOLVED": "",
         "ENGINE_NETWORK_INTERNAL": "false",
         "COMPOSE_PROFILES": "",
     }

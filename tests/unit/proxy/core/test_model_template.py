@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from chatproxy.core.chat_template import ChatTemplate, TemplateFailed, probe
 from chatproxy.core.model_template import decide
@@ -173,6 +176,37 @@ def test_a_template_that_turns_hostile_later_is_an_error_and_not_a_hang() -> Non
     assert decided.render(MIRA, [U1]).text.endswith("assistant:")
     with pytest.raises(ChatProxyError, match="took longer"):
         decided.render(MIRA, [Turn("user", "open sesame")])
+
+
+OWN = {name: decide(Formats(), llama(source), "it") for name, source in (("v0.2", MISTRAL02), ("headings", PLAIN))}
+PIECES = [
+    "</s>",
+    "<s>",
+    "</",
+    "s>",
+    "[INST]",
+    "[/INST]",
+    "[/",
+    "INST]",
+    "\n### User:",
+    "### Assistant:",
+    "\u200b",
+    "x",
+    "\n",
+]
+
+
+@pytest.mark.parametrize("name", OWN)
+@settings(max_examples=100, deadline=None)
+@given(said=st.lists(st.lists(st.sampled_from(PIECES), max_size=8).map("".join), min_size=3, max_size=3))
+def test_untrusted_text_adds_no_control_string_and_no_turn(name: str, said: list[str]) -> None:
+    def structure(texts: list[str]) -> list[str]:
+        turns = [Turn("assistant" if number == 1 else "user", text) for number, text in enumerate(texts)]
+        text = OWN[name].render(MIRA, turns).text.replace("\u200b", "")
+        markers = r"</?s>" + (r"|\[/?INST\]" if name == "v0.2" else r"|(?:^|(?<=\n))\s*### (?:User|Assistant|System):")
+        return [found.strip() for found in re.findall(markers, text)]
+
+    assert structure(said) == structure(["harmless"] * 3)
 
 
 def render(source: str, messages: Sequence[dict[str, str]] = ()) -> str:

@@ -37,6 +37,7 @@ def structure(file: FormatFile, text: str) -> list[int]:
     lines = [line.strip() for line in seen.splitlines()]
     return [
         *(len(re.findall(f"(?={re.escape(control)})", text)) for control in controls if control in text),
+        *(_INVISIBLE.sub("", text).count(control) for control in file.control if control not in KNOWN_CONTROL),
         *(sum(line.lower().startswith(marker.lower()) for line in lines) for marker in markers_of(file)),
     ]
 
@@ -46,7 +47,7 @@ def hostile(file: FormatFile) -> st.SearchStrategy[str]:
     whole = sorted({*file.control, "<|im_end|>", "<|im_start|>", "</s>", "<s>"})
     halves = [half for string in whole for half in (string[: len(string) // 2], string[len(string) // 2 :])]
     markers = [*markers_of(file), *file.inline_markers]
-    spread = [hidden.join(marker) for marker in markers for hidden in HIDDEN[:3]]
+    spread = [hidden.join(marker) for marker in [*markers, *file.control] for hidden in HIDDEN[:3]]
     noise = [*HIDDEN, *LINE_ENDS, " ", "\t", "<", ">", "[", "|", ":", "/", "x", *(marker[:-1] for marker in markers)]
     pieces = st.sampled_from([*whole, *halves, *markers, *(m.lower() for m in markers), *spread, *noise])
     return st.lists(pieces | st.text(max_size=3), max_size=10).map("".join)
