@@ -202,9 +202,10 @@ PIECES = [
 def test_untrusted_text_adds_no_control_string_and_no_turn(name: str, said: list[str]) -> None:
     def structure(texts: list[str]) -> list[str]:
         turns = [Turn("assistant" if number == 1 else "user", text) for number, text in enumerate(texts)]
-        text = OWN[name].render(MIRA, turns).text.replace("\u200b", "")
-        markers = r"</?s>" + (r"|\[/?INST\]" if name == "v0.2" else r"|(?:^|(?<=\n))\s*### (?:User|Assistant|System):")
-        return [found.strip() for found in re.findall(markers, text)]
+        text = OWN[name].render(MIRA, turns).text
+        markers = r"\[/?INST\]" if name == "v0.2" else r"(?m)^\s*### (?:User|Assistant|System):"
+        seen = re.findall(markers, text.replace("\u200b", ""))
+        return [*re.findall("</?s>", text), *(found.strip() for found in seen)]
 
     assert structure(said) == structure(["harmless"] * 3)
 
