@@ -95,9 +95,7 @@ class Neutraliser:
         self._patterns: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = []
         if model_control:
             self._patterns.append((_any_of(model_control), lambda found: f"{found[0]} "))
-        if (
-            own
-        ):  # some are no tokens but plain text ([INST] in Llama 2), which reads the same with hidden characters in it
+        if own:  # [INST] is plain text to Llama 2's tokenizer: it reads the same with hidden characters in it
             branches = "|".join(f"{re.escape(s[0])}(?=[{INVISIBLE}]*{_spread(s[1:])})" for s in sorted(own))
             self._patterns.append((re.compile(branches), lambda found: f"{found[0]} "))
         at_line = rf"(?:\A|(?<=[{_LINE_END}]))(?:[^\S{_LINE_END}]|[{INVISIBLE}])*"
