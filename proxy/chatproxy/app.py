@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from flask import Flask
@@ -10,6 +11,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from chatproxy.adapters.bots import BotFiles
 from chatproxy.adapters.chroma import Chroma
 from chatproxy.adapters.embeddings import Embeddings
+from chatproxy.adapters.gguf import read_model
 from chatproxy.adapters.koboldcpp import Koboldcpp
 from chatproxy.adapters.mongo import Database
 from chatproxy.adapters.mongo_history import MongoHistory
@@ -23,8 +25,9 @@ from chatproxy.core.engines import AnyEngine, Engines, watch
 from chatproxy.core.generation import Generations
 from chatproxy.core.keys import Keyring
 from chatproxy.core.limits import Limiter
+from chatproxy.core.model_template import decide
 from chatproxy.core.ports import Bots, Embedder, Engine, HealthCheck, History, KeyStore, UsageStore
-from chatproxy.core.prompts import Formats
+from chatproxy.core.prompts import AUTO, Formats
 from chatproxy.core.running import Running
 from chatproxy.core.sampling import PRESETS
 from chatproxy.core.slots import Gate
@@ -46,6 +49,8 @@ from chatproxy.web import (
     responses,
 )
 
+_log = logging.getLogger(__name__)
+
 
 def create_app(
     settings: Settings,
@@ -64,53 +69,49 @@ def create_app(
     """
     database = _database(settings)
     real_engines = [_engine(settings, number) for number in range(len(settings.engine_urls))]
+    embeddings = Embeddings(settings.embeddings_url)
     history = history or MongoHistory(database)
-    formats = Formats()
-    formats.get(settings.prompt_format)
+    formats = _formats(settings)
     bots = bots or BotFiles(settings.bots_dir, formats=formats.names, presets=PRESETS)
     _check_default_bot(bots, settings.default_bot)
-    embeddings = Embeddings(settings.embeddings_url)
-    if checks is None:
-        chroma = Chroma(settings.chroma_url, token=settings.chroma_token)
-        checks = (_health(real_engines), database, chroma, embeddings)
 
     shared = Engines(engines or real_engines)
-    slots = settings.engine_slots * len(shared)
-    gate = Gate(settings.engine_slots, min(settings.queue_size, settings.stream_cap - slots), engines=len(shared))
+    gate = _gate(settings, shared)
     if engines is None and len(real_engines) > 1:
         watch(real_engines, gate)
-    limiter = _limiter(settings, usage or MongoUsage(database))
-    generations = Generations(shared, gate, limiter)
-    window = Window(shared, settings.context_size)
-    running = Running()
+    generations = Generations(shared, gate, _limiter(settings, usage or MongoUsage(database)))
+    window, running = Window(shared, settings.context_size), Running()
     default_format = settings.prompt_format
     asking = Asking(history, bots, formats, default_bot=settings.default_bot, default_format=default_format)
     answers = Answers(asking, generations, window, history, running)
     completions = Completions(generations, window, bots, formats, running, default_format=default_format)
 
+    if checks is None:
+        chroma = Chroma(settings.chroma_url, token=settings.chroma_token)
+        checks = (real_engines[0] if len(real_engines) == 1 else AnyEngine(real_engines), database, chroma, embeddings)
+    model = settings.model
     app = Flask("chatproxy", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     responses.install(app, {**kobold.ENVELOPES, **ollama.ENVELOPES, **openai.ENVELOPES})
     cors.install(app, settings.kobold_origins, kobold.covers)
-    app.register_blueprint(chat.blueprint(answers))
-    app.register_blueprint(conversations.blueprint(history))
-    app.register_blueprint(messages.blueprint(history))
-    app.register_blueprint(
+    for routes in (
+        chat.blueprint(answers),
+        conversations.blueprint(history),
+        messages.blueprint(history),
+        question.blueprint(answers, history, bots),
+        openai.blueprint(completions, bots, embedder or embeddings, generations.permit, model=model),
+        ollama.blueprint(completions, bots, model=model, context_size=window.context_size),
         kobold.blueprint(
             completions,
             running,
-            model=settings.model,
+            model=model,
             gate=gate.status,
             count_tokens=shared.count_tokens,
             context_size=window.context_size,
-        )
-    )
-    app.register_blueprint(ollama.blueprint(completions, bots, model=settings.model, context_size=window.context_size))
-    app.register_blueprint(question.blueprint(answers, history, bots))
-    app.register_blueprint(
-        openai.blueprint(completions, bots, embedder or embeddings, limiter.admit, model=settings.model)
-    )
-    app.register_blueprint(health.blueprint(checks, settings.model, gate.status))
+        ),
+        health.blueprint(checks, model, gate.status),
+    ):
+        app.register_blueprint(routes)
     auth.install(app, Keyring(keys or MongoKeys(database)))
     if settings.trusted_hops:
         hops = settings.trusted_hops
@@ -138,14 +139,32 @@ def _engine(settings: Settings, number: int) -> Koboldcpp | OpenAiEngine:
     return OpenAiEngine(url, name=name, model=settings.model, api_key=key, first_token_s=first, idle_s=idle)
 
 
+def _gate(settings: Settings, engines: Engines) -> Gate:
+    slots = settings.engine_slots * len(engines)
+    return Gate(settings.engine_slots, min(settings.queue_size, settings.stream_cap - slots), engines=len(engines))
+
+
 def _limiter(settings: Settings, usage: UsageStore) -> Limiter:
     key = Limits(settings.key_requests_per_minute, settings.key_tokens_per_day, settings.key_streams)
     address = Limits(settings.address_requests_per_minute, settings.address_tokens_per_day, settings.address_streams)
     return Limiter(usage, key=key, address=address)
 
 
-def _health(engines: Sequence[HealthCheck]) -> HealthCheck:
-    return engines[0] if len(engines) == 1 else AnyEngine(engines)
+def _formats(settings: Settings) -> Formats:
+    """Prompt formats, the model's own control tokens guarded against in each. ConfigurationError for PROMPT_FORMAT."""
+    model = None
+    automatic = settings.prompt_format == AUTO
+    try:
+        model = read_model(settings.model_file) if settings.model_file else None
+    except ConfigurationError as error:
+        if automatic:
+            raise
+        _log.warning("%s; the known control tokens of all model families are guarded against instead", error)
+    formats = Formats(settings.formats_dir, model=model)
+    if automatic:
+        formats.set_auto(decide(formats, model, settings.model))
+    formats.get(settings.prompt_format)
+    return formats
 
 
 def _check_default_bot(bots: Bots, default: str) -> None:

@@ -93,6 +93,7 @@ _PATH = ("a folder", Path)
 # Limits of use; 0 = none.
 _REQUESTS, _TOKENS, _STREAMS = _whole(0, 100_000), _whole(0, 999_999_999), _whole(0, 4096)
 _ORIGINS = ("a list of origins as https://lite.koboldai.net, with commas in between", _origins)
+_FILE = ("a file", Path)
 _BOTS = Path("/etc/chatbot/bots")
 
 
@@ -131,7 +132,15 @@ class Settings:
         "seconds of silence between two tokens before the engine is given up",
     )
     model: str = _option("MODEL", _TEXT, "model", "the model's name, shown to clients and sent to external engines")
-    prompt_format: str = _option("PROMPT_FORMAT", _NAME, "chatml", "the prompt format that `format: auto` bots use")
+    model_file: Path | None = _option(  # noqa: RUF009 (a field)
+        "MODEL_FILE", _FILE, None, "the model's file, as this process sees it"
+    )
+    prompt_format: str = _option(
+        "PROMPT_FORMAT", _NAME, "chatml", "the prompt format that `format: auto` bots use; auto = the model file tells"
+    )
+    formats_dir: Path | None = _option(  # noqa: RUF009 (a field)
+        "FORMATS_DIR", _PATH, None, "folder of the operator's own prompt formats"
+    )
     context_size: int = _option(
         "CONTEXT_SIZE", _whole(256, 1 << 20), 4096, "tokens of one conversation's context window"
     )

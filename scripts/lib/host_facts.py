@@ -29,6 +29,8 @@ from scripts.lib.settings import Settings, is_public_name, valid
 
 _DNS_TIMEOUT_S = 5.0
 _DOCKER_TIMEOUT_S = 15.0
+# The proxy's own prompt formats, and the operator's.
+_FORMATS = (paths.ROOT / "proxy" / "chatproxy" / "formats", paths.ROOT / "compose" / "formats")
 
 
 def collect(settings: Settings, *, probe: bool = True) -> Host:
@@ -73,7 +75,7 @@ def collect(settings: Settings, *, probe: bool = True) -> Host:
             model_files={p.name: p.stat().st_size for p in sorted(paths.MODELS.glob("[!.]*")) if p.is_file()},
             model_heads=heads(paths.MODELS),
             bots=frozenset(p.stem for p in (paths.ROOT / "compose" / "bots").glob("*.yaml")),
-            formats=frozenset(p.stem for p in (paths.ROOT / "proxy" / "chatproxy" / "formats").glob("[!_.]*.*")),
+            formats=frozenset(p.stem for folder in _FORMATS for p in folder.glob("[!_.]*.toml")),
             koboldcpp_source=stage.kind_of(settings["KOBOLDCPP_SOURCE"]),
             torch_wheel=bool(pip_settings.torch_wheels()),
             built=(paths.STAMPS / "images.json").is_file(),

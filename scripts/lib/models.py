@@ -13,8 +13,12 @@ from scripts.lib import paths
 from scripts.lib.failure import Failure
 from scripts.lib.findings import ERROR, WARNING, Finding
 
+# The format of a model whose own file is to tell it: the proxy looks.
+AUTO = "auto"
 # llama.cpp's file formats, the present one and the two that koboldcpp still reads.
 _WEIGHTS = (".gguf", ".ggml", ".bin")
+# Only this one holds a chat template.
+_TELLS = ".gguf"
 
 
 @dataclass(frozen=True)
@@ -83,9 +87,10 @@ def choose(
 ) -> tuple[Model | None, list[Finding]]:
     """The model that MODEL and PROMPT_FORMAT mean, and what is wrong with that choice.
 
-    `files` are the names and sizes in models/, `formats` the prompt formats that the proxy knows.
+    `files` are the names and sizes in models/, `formats` the prompt formats that the proxy knows. A GGUF file outside
+    the catalogue gets the format "auto": what its metadata tells is the proxy's to read.
     """
-    explicit = "" if prompt_format == "auto" else prompt_format
+    explicit = "" if prompt_format == AUTO else prompt_format
     wanted = wanted.removeprefix("models/")
     findings = []
     known = ", ".join(sorted(formats))
@@ -107,11 +112,11 @@ def choose(
     if not wanted.lower().endswith(_WEIGHTS):
         fact = f"MODEL={wanted} does not look like weights ({', '.join(_WEIGHTS)})"
         findings.append(Finding("model.not_weights", WARNING, fact, "check the file's name"))
-    if not explicit:
-        fact = f"MODEL={wanted} is not in the catalogue, so its prompt format is unknown"
+    if not explicit and not wanted.lower().endswith(_TELLS):
+        fact = f"MODEL={wanted} is not in the catalogue and no GGUF file, so its prompt format is unknown"
         hint = f"set PROMPT_FORMAT in .env to one of: {known} (the model's card says which)"
         return None, [*findings, Finding("model.format_unknown", ERROR, fact, hint)]
-    return Model(Path(wanted).stem, Path(wanted).stem, wanted, files[wanted], explicit), findings
+    return Model(Path(wanted).stem, Path(wanted).stem, wanted, files[wanted], explicit or AUTO), findings
 
 
 def _with_format(model: Model, explicit: str) -> Model:

@@ -9,8 +9,8 @@ from scripts.lib.compose import Compose
 from scripts.lib.images import digest_of
 
 _STAMP = paths.STAMPS / "mounted.json"
-# Bots are reloaded by the proxy itself; Caddy reads its file once.
-_READ_ONCE = {"caddy": paths.ROOT / "compose" / "caddy"}
+# Bots are reloaded by the proxy itself; Caddy's file and prompt formats are read once.
+_READ_ONCE = {"caddy": paths.ROOT / "compose" / "caddy", "proxy": paths.ROOT / "compose" / "formats"}
 
 
 def apply(compose: Compose) -> list[str]:

@@ -38,6 +38,8 @@ def resolve(
         "COMPOSE_PROFILES": "" if external else "engine",
         "MODEL_NAME": model.name,
         "MODEL_FILE": model.file,
+        # What an engine elsewhere has loaded is not in models/.
+        "MODEL_PATH_RESOLVED": "" if external else f"/models/{model.file}",
         "PROMPT_FORMAT_RESOLVED": model.format,
         "THREADS_RESOLVED": _or(settings["THREADS"], host.cores),
         # -1 = as many as the card holds

@@ -59,7 +59,7 @@ def _prompt() -> str:
     formats = Formats()
     bot = BotFiles(ROOT / "compose" / "bots", formats=formats.names, presets=PRESETS).get("assistant")
     turns = [Turn("user", QUESTION)]
-    return formats.get("chatml").render(name=bot.name, system=bot.instructions, turns=turns).text
+    return formats.get("chatml").render(bot, turns).text
 
 
 def _row(name: str, bare: list[float], proxied: list[float]) -> str:

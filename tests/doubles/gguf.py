@@ -6,12 +6,12 @@ import struct
 from collections.abc import Mapping
 from pathlib import Path
 
+Value = bool | int | str | list[str] | list[int]
 
-def write_gguf(
-    path: Path, *, tensor_bytes: int = 4096, values: Mapping[str, int | str | list[str]] | None = None
-) -> Path:
+
+def write_gguf(path: Path, *, tensor_bytes: int = 4096, values: Mapping[str, Value] | None = None) -> Path:
     """A GGUF file of a llama model with 32 layers, 8 KV heads of 128, one tensor of `tensor_bytes` at offset 1024."""
-    metadata: dict[str, int | str | list[str]] = {
+    metadata: dict[str, Value] = {
         "general.architecture": "llama",
         "llama.block_count": 32,
         "llama.embedding_length": 4096,
@@ -31,9 +31,13 @@ def _text(text: str) -> bytes:
     return struct.pack("<Q", len(text.encode())) + text.encode()
 
 
-def _value(value: int | str | list[str]) -> bytes:
+def _value(value: Value) -> bytes:
+    if isinstance(value, bool):
+        return struct.pack("<I?", 7, value)
     if isinstance(value, int):
         return struct.pack("<II", 4, value)
     if isinstance(value, str):
         return struct.pack("<I", 8) + _text(value)
-    return struct.pack("<IIQ", 9, 8, len(value)) + b"".join(map(_text, value))
+    if value and isinstance(value[0], int):
+        return struct.pack(f"<IIQ{len(value)}i", 9, 5, len(value), *value)
+    return struct.pack("<IIQ", 9, 8, len(value)) + b"".join(_text(str(item)) for item in value)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 
 from chatproxy.core.generation import GenerationEvent, Generations, Place
 from chatproxy.core.ports import Bots
-from chatproxy.core.prompts import Formats
+from chatproxy.core.prompts import Formats, PromptFormat
 from chatproxy.core.running import Running
 from chatproxy.core.sampling import PRESETS
 from chatproxy.core.types import NOTHING_ASKED, Bot, Caller, Generation, Sampling, Turn, new_id
@@ -87,9 +87,8 @@ class Completions:
 
     def chat(self, order: ChatOrder) -> Generator[Accepted | GenerationEvent]:
         """Yield Accepted first and Finished last. Raises NotFound, and what `text` raises."""
-        bot = self._bot(order)
+        bot, prompt_format = self._bot(order)
         with self._generations.enter(order.caller) as place:
-            prompt_format = self._formats.get(self._default_format if bot.format == "auto" else bot.format)
             fitted = self._window.fit(prompt_format, bot, order.turns)
             stops = (*fitted.prompt.stops, *order.stops)
             sampling = _over(PRESETS[bot.sampling], order.sampling)
@@ -97,11 +96,14 @@ class Completions:
             generation = Generation(fitted.prompt.text, fitted.max_tokens, stops, sampling, fitted.context_size)
             yield from self._run(place, order, generation, trim=True)
 
-    def _bot(self, order: ChatOrder) -> Bot:
+    def _bot(self, order: ChatOrder) -> tuple[Bot, PromptFormat]:
         bot = self._bots.get(order.bot) if order.bot else Bot("", "Assistant", max_tokens=order.max_tokens or 512)
-        system = "\n\n".join(part for part in (bot.system, order.system) if part)
+        prompt_format = self._formats.get(self._default_format if bot.format == "auto" else bot.format)
+        # Whatever a client calls its system text may hold what its own users wrote.
+        asked = prompt_format.neutral(bot, order.system)
+        system = "\n\n".join(part for part in (bot.system, asked) if part)
         # The client keeps the conversation: whatever greeting there was is among its turns.
-        return replace(bot, system=system, greeting="", max_tokens=order.max_tokens or bot.max_tokens)
+        return replace(bot, system=system, greeting="", max_tokens=order.max_tokens or bot.max_tokens), prompt_format
 
     def _run(
         self, place: Place, order: TextOrder | ChatOrder, generation: Generation, *, trim: bool

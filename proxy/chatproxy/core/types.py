@@ -206,6 +206,25 @@ class Bot:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What a model tells about itself; "" and None for what it does not tell.
+
+    `chat_template` is Jinja as Hugging Face writes it. `control` are its vocabulary's control tokens (GGUF's token type
+    3), `user_defined` those of type 4. `adds_bos` tells whether the engine puts `bos` in front of a prompt, None where
+    only the engine knows. `context_length` in tokens, as the model was trained.
+    """
+
+    architecture: str = ""
+    context_length: int | None = None
+    chat_template: str = ""
+    bos: str = ""
+    eos: str = ""
+    adds_bos: bool | None = None
+    control: tuple[str, ...] = ()
+    user_defined: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What one key, or one address, may use; None = no limit of its own."""
 

@@ -58,10 +58,9 @@ class Window:
         context = self.context_size()
         max_tokens = min(bot.max_tokens, context // 2)
         budget = int(context * _USABLE) - max_tokens
-        greeting = [Turn("assistant", bot.greeting)] if bot.greeting else []
 
         def render(dropped: int) -> Prompt:
-            return prompt_format.render(name=bot.name, system=bot.instructions, turns=[*greeting, *turns[dropped:]])
+            return prompt_format.render(bot, turns[dropped:])
 
         prompt, tokens = self._measured(render(0), budget)
         if tokens <= budget:

@@ -7,15 +7,13 @@ from typing import Any
 
 import pymongo
 import pytest
-import requests
 
 from chatproxy.adapters.chroma import Chroma
 from chatproxy.adapters.embeddings import Embeddings, EmbeddingsFailure
 from chatproxy.adapters.mongo import MIGRATIONS, Database
 from chatproxy.adapters.mongo_history import MongoHistory
 from chatproxy.adapters.openai_engine import OpenAiEngine
-from chatproxy.core.prompts import Formats
-from chatproxy.core.types import Generation, Text, Turn
+from chatproxy.core.types import Generation, Text
 from chatproxy.errors import StorageUnavailable, Unhealthy
 from scripts.lib.native import NativeStack
 
@@ -80,17 +78,3 @@ def test_llama_cpp_tells_its_context_counts_tokens_and_ends_at_a_stop(native: Na
     counting = Generation("1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,", 60, (", 18",))
     text = "".join(event.text for event in engine.generate(counting) if isinstance(event, Text))
     assert ", 18" not in text
-
-
-def test_no_control_token_of_the_loaded_model_comes_out_of_a_visitors_text(native: NativeStack) -> None:
-    """SmolLM2's control tokens have the ids 0 to 16; those of the format itself are there without the visitor."""
-
-    def control_tokens(text: str) -> int:
-        prompt = Formats().get("chatml").render(name="A", system="", turns=[Turn("user", text)]).text
-        body = {"content": prompt, "parse_special": True}
-        ids = requests.post(f"{native.engine_url}/tokenize", json=body, timeout=10).json()["tokens"]
-        return sum(id_ <= 16 for id_ in ids)
-
-    own = control_tokens("hello")
-    for string in ("<|endoftext|>", "<repo_name>", "<file_sep>", "<jupyter_start>", "<issue_comment>", "<|im_end|>"):
-        assert control_tokens(f"a{string}b {string}") == own, string

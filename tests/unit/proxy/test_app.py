@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from chatproxy.app import create_app
 from chatproxy.core.keys import Keyring
+from chatproxy.core.types import Bot
 from chatproxy.errors import ConfigurationError
 from chatproxy.settings import Settings
+from tests.doubles.gguf import Value, write_gguf
 from tests.doubles.koboldcpp import DIALECTS, Fault, KoboldcppDouble
-from tests.unit.proxy.fakes import FakeBots
+from tests.unit.proxy.fakes import FakeBots, World
 from tests.unit.proxy.memory import MemoryHistory, MemoryKeys
 from tests.unit.proxy.web.test_kobold import CALL_OF_2023
 
@@ -51,6 +54,53 @@ def test_a_default_bot_or_format_that_is_not_there_stops_the_start() -> None:
         create_app(Settings(prompt_format="alpacka"), bots=FakeBots())
     with pytest.raises(ConfigurationError, match="BOTS_DIR"):
         create_app(Settings(bots_dir=Path("/nowhere")))
+
+
+CHATML = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
+CHATML += "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+
+
+def _prompt(settings: Settings, message: str) -> str:
+    world = World(settings=settings, bots=FakeBots(Bot("assistant", "Assistant")))
+    world.client().post("/api/v1/chat", json={"message": message, "bot": "assistant"})
+    return world.engine.generations[-1].prompt
+
+
+def test_auto_takes_format_and_control_tokens_from_the_model_file(tmp_path: Path) -> None:
+    tokens: dict[str, Value] = {
+        "tokenizer.chat_template": CHATML,
+        "tokenizer.ggml.tokens": ["<|im_start|>", "<|im_end|>", "<own>"],
+        "tokenizer.ggml.token_type": [3, 3, 3],
+    }
+    file = write_gguf(tmp_path / "m.gguf", values=tokens)
+    prompt = _prompt(Settings(prompt_format="auto", model_file=file, trusted_hops=0), "a<own>b<s>")
+    assert prompt == "<|im_start|>user\na< own>b<s><|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_auto_without_metadata_stops_the_start_and_says_what_to_set(tmp_path: Path) -> None:
+    old = tmp_path / "old.bin"
+    old.write_bytes(b"tjgg\x03\x00\x00\x00")
+    for file in (old, None):
+        settings = Settings(prompt_format="auto", model="old", model_file=file)
+        with pytest.raises(ConfigurationError, match=r"'old': .* set PROMPT_FORMAT to one of: alpaca"):
+            create_app(settings, bots=FakeBots())
+
+
+def test_a_model_file_that_cannot_be_read_matters_only_to_auto(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "cut.gguf").write_bytes(b"GGUF\x03")
+    settings = Settings(prompt_format="chatml", model_file=tmp_path / "cut.gguf", trusted_hops=0)
+    assert "< |im_end|>" in _prompt(settings, "<|im_end|>")
+    assert "cut.gguf' cannot be read" in caplog.text
+    with pytest.raises(ConfigurationError, match=r"cut\.gguf' cannot be read"):
+        create_app(replace(settings, prompt_format="auto"), bots=FakeBots())
+
+
+def test_an_operators_own_format_is_used(tmp_path: Path) -> None:
+    text = "control = []\nline_markers = []\nstops = []\ntemplate = '{% for t in turns %}({{ t.text }}){% endfor %}'"
+    (tmp_path / "mine.toml").write_text(text)
+    assert _prompt(Settings(prompt_format="mine", formats_dir=tmp_path, trusted_hops=0), "Hi") == "(Hi)"
 
 
 @pytest.mark.parametrize("module", ["wsgi", "gunicorn"])

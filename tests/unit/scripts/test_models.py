@@ -42,6 +42,18 @@ def test_a_dropped_file_is_served_once_its_format_is_told(wanted: str) -> None:
     assert model == models.Model("mine", "mine", "mine.gguf", 5, "metharme")
 
 
+def test_a_dropped_gguf_file_tells_its_format_itself() -> None:
+    model, findings = models.choose("mine.gguf", "auto", {}, {"mine.gguf": 5}, FORMATS)
+    assert findings == []
+    assert model == models.Model("mine", "mine", "mine.gguf", 5, "auto")
+
+
+def test_a_dropped_file_of_an_older_kind_tells_nothing() -> None:
+    model, findings = models.choose("mine.bin", "auto", {}, {"mine.bin": 5}, FORMATS)
+    assert model is None
+    assert [finding.id for finding in findings] == ["model.format_unknown"]
+
+
 def _catalog(folder: Path, text: str) -> Path:
     file = folder / "catalog.toml"
     file.write_text(text)

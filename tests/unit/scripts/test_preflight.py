@@ -85,7 +85,7 @@ def test_a_fit_machine_has_no_findings(verdict: Callable[..., Verdict]) -> None:
         ("koboldcpp.source_invalid", ERROR, {"koboldcpp_source": "other"}, {"KOBOLDCPP_SOURCE": "/etc"}),
         ("bot.missing", ERROR, {}, {"DEFAULT_BOT": "nobody"}),
         ("model.missing", ERROR, {}, {"MODEL": "no-such-model.gguf"}),
-        ("model.format_unknown", ERROR, DROPPED, {"MODEL": "my.gguf"}),
+        ("model.format_unknown", ERROR, DROPPED, {"MODEL": "old.bin"}),
         ("model.not_weights", WARNING, DROPPED, {"MODEL": "notes.txt", "PROMPT_FORMAT": "chatml"}),
         ("model.not_gguf", ERROR, DROPPED, {"MODEL": "old.bin", "PROMPT_FORMAT": "metharme", "SOURCES": "packages"}),
         ("model.not_gguf", ERROR, {**DROPPED, "model_heads": {"my.gguf": "<!DO"}}, MINE),

@@ -28,6 +28,7 @@ GOLDEN = {
     "COMPOSE_PROFILES": "engine",
     "MODEL_NAME": "smollm2-135m-instruct",
     "MODEL_FILE": "SmolLM2-135M-Instruct.Q4_1.gguf",
+    "MODEL_PATH_RESOLVED": "/models/SmolLM2-135M-Instruct.Q4_1.gguf",
     "PROMPT_FORMAT_RESOLVED": "chatml",
     "THREADS_RESOLVED": "2",
     "GPU_LAYERS_RESOLVED": "0",
@@ -83,6 +84,7 @@ def test_an_engine_elsewhere(resolved: Resolve) -> None:
     assert _changed(resolved(ENGINE="external", ENGINE_URL="http://10.0.0.5:8000/")) == {
         "ENGINE_RESOLVED": "external",
         "ENGINE_URL_RESOLVED": "http://10.0.0.5:8000",
+        "MODEL_PATH_RESOLVED": "",
         "ENGINE_NETWORK_INTERNAL": "false",
         "COMPOSE_PROFILES": "",
     }
