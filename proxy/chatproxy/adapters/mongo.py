@@ -1,4 +1,4 @@
-"""The MongoDB database: connection, schema version and migrations, errors in our own terms.
+"""The MongoDB database: connection, schema version, errors in our own terms.
 
 The client connects on first use and reconnects by itself, so the proxy starts while MongoDB is down and recovers when
 it is back. A write that was acknowledged is on disk: w "majority" and j true (a standalone server acknowledges w 1 in
@@ -24,7 +24,7 @@ from pymongo.errors import (
 )
 from pymongo.write_concern import WriteConcern
 
-from chatproxy.adapters.mongo_usage import create_usage_index
+from chatproxy.adapters.mongo_migrations import MIGRATIONS
 from chatproxy.adapters.remembered import Remembered
 from chatproxy.errors import StorageUnavailable, Unhealthy
 
@@ -36,26 +36,6 @@ _SERVER_SELECTION_MS = 3000
 _CONNECT_MS = 2000
 _SOCKET_MS = 20_000
 _CHECK_MS = 2000
-
-
-def _create_indexes(database: MongoDatabase[Document]) -> None:
-    database["conversations"].create_index([("owner", 1), ("updated_at", -1), ("_id", -1)], name="by_owner")
-    # Unique: two requests in the same conversation can never share a place in it.
-    database["messages"].create_index([("conversation_id", 1), ("seq", 1)], name="by_conversation", unique=True)
-
-
-def _create_expiry(database: MongoDatabase[Document]) -> None:
-    # Documents without `expires_at`, those of version 1 among them, stay for ever. mongod looks once a minute.
-    for name in ("conversations", "messages"):
-        database[name].create_index("expires_at", name="expiry", expireAfterSeconds=0)
-
-
-# Version N is reached by the N-th step. Steps are only ever appended, and each may be run again after a crash.
-MIGRATIONS: tuple[Callable[[MongoDatabase[Document]], None], ...] = (
-    _create_indexes,
-    _create_expiry,
-    create_usage_index,
-)
 
 
 class Database:

@@ -8,22 +8,13 @@ may lose its last 100 ms (the journal's interval), and nobody waits for a disk j
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
-from pymongo import ReturnDocument, WriteConcern
+from pymongo import ReturnDocument
 from pymongo.collection import Collection
-from pymongo.database import Database as MongoDatabase
 from pymongo.errors import DuplicateKeyError
 
-if TYPE_CHECKING:  # mongo.py lists this module's migration, so it cannot be imported from here
-    from chatproxy.adapters.mongo import Database
-
-_IN_MEMORY = WriteConcern(w=1, j=False)
-
-
-def create_usage_index(database: MongoDatabase[dict[str, Any]]) -> None:
-    """The migration that makes counters go away."""
-    database["usage"].create_index("expires_at", name="by_expiry", expireAfterSeconds=0)
+from chatproxy.adapters.mongo import UNFLUSHED, Database
 
 
 class MongoUsage:
@@ -49,7 +40,7 @@ class MongoUsage:
 
 
 def _count(usage: Collection[dict[str, Any]], counter: str, amount: int, expires_at: datetime) -> dict[str, Any]:
-    document = usage.with_options(write_concern=_IN_MEMORY).find_one_and_update(
+    document = usage.with_options(write_concern=UNFLUSHED).find_one_and_update(
         {"_id": counter},
         {"$inc": {"count": amount}, "$setOnInsert": {"expires_at": expires_at}},
         upsert=True,

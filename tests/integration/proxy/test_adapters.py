@@ -10,8 +10,9 @@ import pytest
 
 from chatproxy.adapters.chroma import Chroma
 from chatproxy.adapters.embeddings import Embeddings, EmbeddingsFailure
-from chatproxy.adapters.mongo import MIGRATIONS, Database
+from chatproxy.adapters.mongo import Database
 from chatproxy.adapters.mongo_history import MongoHistory
+from chatproxy.adapters.mongo_migrations import MIGRATIONS
 from chatproxy.adapters.openai_engine import OpenAiEngine
 from chatproxy.core.types import Generation, Text
 from chatproxy.errors import StorageUnavailable, Unhealthy

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from pymongo.database import Database as MongoDatabase
 
-from chatproxy.adapters.mongo import MIGRATIONS, Database
+from chatproxy.adapters.mongo import Database
 from chatproxy.adapters.mongo_history import MongoHistory
+from chatproxy.adapters.mongo_migrations import MIGRATIONS
 from chatproxy.core.types import Conversation, Feedback, Message, Usage, new_id, now
 from chatproxy.errors import NotFound
 from scripts.lib.native import NativeStack
