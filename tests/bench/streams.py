@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import re
 import resource
 import time
@@ -87,8 +88,10 @@ def run() -> None:
         idle = _resident_mb(running)
         heading(f"{streams} streams of {TOKENS} tokens, {RATE:.0f} tokens/s each")
         figure("/healthz p99, nobody else there", _p99_ms(prober.submit(probe, running.url, 2.0).result()), "ms")
+        before = _cpu_s(running, engine)
         probing = prober.submit(probe, running.url, SPREAD_S + TOKENS / RATE)
         visitors, busiest, peak = asyncio.run(_watched(running, engine.url, key, streams))
+        after = _cpu_s(running, engine)
         _tell(visitors, engine.url)
         figure("generating at the same time", busiest, "streams", digits=0)
         lags = [lag for visitor in visitors for lag in visitor.lags()]
@@ -96,6 +99,8 @@ def run() -> None:
         figure("token lag p99", 1000 * percentile(lags, 0.99), "ms")
         figure("token lag, worst", 1000 * max(lags), "ms")
         figure("/healthz p99 meanwhile", _p99_ms(probing.result()), "ms", goal=GOAL_HEALTH_MS)
+        for who, seconds in after.items():
+            figure(f"CPU per token, {who}", 1e6 * (seconds - before[who]) / (streams * TOKENS), "us", digits=0)
         figure("worker's resident memory, idle", idle, "MB")
         figure("worker's resident memory, most", peak, "MB", goal=GOAL_MEMORY_MB)
         until(lambda: gate(running) == (0, 0), 30)
@@ -191,11 +196,25 @@ def _p99_ms(times: Sequence[float]) -> float:
     return 1000 * percentile(times, 0.99)
 
 
-def _resident_mb(running: Proxy) -> float:
-    """Resident memory (10^6 bytes) of gunicorn's worker, the one child of its arbiter."""
+def _worker(running: Proxy) -> int:
+    """gunicorn's worker, the one child of its arbiter."""
     pid = running.process.pid
-    worker = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0]
-    status = Path(f"/proc/{worker}/status").read_text()
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+
+
+def _cpu_s(running: Proxy, engine: PacedEngine) -> dict[str, float]:
+    """CPU seconds so far: how much of the machine is the proxy's, how much the measuring itself takes."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    seconds = {}
+    for who, pid in {"proxy": _worker(running), "engine's stand-in": engine.pid, "visitors": os.getpid()}.items():
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        seconds[who] = (int(fields[11]) + int(fields[12])) / ticks
+    return seconds
+
+
+def _resident_mb(running: Proxy) -> float:
+    """Resident memory of gunicorn's worker, in 10^6 bytes."""
+    status = Path(f"/proc/{_worker(running)}/status").read_text()
     kib = re.search(r"VmRSS:\s+(\d+) kB", status)
     return int(kib[1]) * 1024 / 1e6 if kib else 0.0
 

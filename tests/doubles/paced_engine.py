@@ -62,6 +62,13 @@ class PacedEngine:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._port}"
 
+    @property
+    def pid(self) -> int:
+        """Of the running process; raises RuntimeError where there is none."""
+        if self._process is None:
+            raise RuntimeError("the paced engine does not run")
+        return self._process.pid
+
     def start(self) -> PacedEngine:
         pace = [f"--{name.replace('_', '-')}={value}" for name, value in vars(self.pace).items() if name != "stamped"]
         words = [sys.executable, "-m", __spec__.name, f"--port={self._port}", *pace]
