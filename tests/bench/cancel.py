@@ -61,7 +61,10 @@ def run() -> None:
 
 
 def _timed(
-    client: Client, answer: requests.Response, end: Callable[[Client, requests.Response], None], free: Callable[[], bool]
+    client: Client,
+    answer: requests.Response,
+    end: Callable[[Client, requests.Response], None],
+    free: Callable[[], bool],
 ) -> float:
     begun = time.perf_counter()
     end(client, answer)

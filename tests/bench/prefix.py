@@ -19,7 +19,7 @@ CONVERSATIONS, TURNS = 8, 5
 ANSWER_TOKENS = 16
 FIRST_QUESTION_TOKENS = 650  # so that the fifth prompt has more than 700
 GOAL_SHARE = 5.0  # per cent of a cold prompt
-_WORDS = "harbour lamp quiet boat north tide paper glass road winter green early stone bread cloud letter".split()
+_WORDS = ("harbour", "lamp", "quiet", "boat", "north", "tide", "paper", "glass", "road", "winter", "green", "stone")
 
 
 @dataclass

@@ -17,6 +17,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import accumulate
 from multiprocessing import get_context
 from pathlib import Path
@@ -128,10 +129,14 @@ async def _visit(url: str, key: str, streams: int) -> list[Visitor]:
     for number in range(streams):
         visitor = Visitor(_request(key, number), loop.create_future())
         visitors.append(visitor)
-        await loop.create_connection(lambda visitor=visitor: visitor, parts.hostname, parts.port)  # type: ignore[misc]
+        await loop.create_connection(partial(_same, visitor), parts.hostname or "", parts.port or 80)
         await asyncio.sleep(SPREAD_S / streams)
     await asyncio.wait([visitor.ended for visitor in visitors], timeout=PATIENCE * TOKENS / RATE)
     return visitors
+
+
+def _same(visitor: Visitor) -> Visitor:
+    return visitor
 
 
 def _request(key: str, number: int) -> bytes:

@@ -239,7 +239,7 @@ class _Stream:
         self._event({"index": 0, **said, "finish_reason": None})
 
     def _end(self) -> None:
-        last = {"delta": {}} if self._chat else {"text": ""}
+        last: dict[str, Any] = {"delta": {}} if self._chat else {"text": ""}
         self._event({"index": 0, **last, "finish_reason": "length"})
         prompt_tokens = -(-len(self._prompt.encode()) // BYTES_PER_TOKEN)
         usage = {"prompt_tokens": prompt_tokens, "completion_tokens": self._sent}

@@ -32,6 +32,8 @@ CLIENTS = 4
 # Where what is killed comes up again, an answer must come soon; the machine may be busy with other tests.
 RECOVERY_S = 60.0
 _CONTINUE = 0.4  # share of questions that go on with a conversation
+# After an error: long enough that most questions are asked while everything works.
+_PAUSE_S = 0.2
 
 
 @dataclass
@@ -81,7 +83,7 @@ class Visitor(threading.Thread):
             else:
                 self._read_json(question, fields)
             return
-        time.sleep(0.05)
+        time.sleep(_PAUSE_S)
 
     def _read_json(self, question: str, fields: dict[str, Any]) -> None:
         with self.client.session.post(
@@ -116,7 +118,7 @@ class Visitor(threading.Thread):
         """An outage may be told as one, and as nothing else."""
         assert response.status_code in (200, 502, 503, 504), response.text[:300]
         if response.status_code != 200:
-            time.sleep(0.05)
+            time.sleep(_PAUSE_S)
 
 
 class Appliance:
@@ -174,7 +176,10 @@ def appliance(native: NativeStack, folder: Path, *, paced: bool) -> Iterator[App
         try:
             yield killed
         finally:
-            # The others' stack again, and the last proxy, which running_proxy ends.
+            # running_proxy ends the proxy that it began, not the one that took its place.
+            if proxy.process.poll() is None:
+                _kill_tree(proxy.process)
+            # The stack is others' too.
             for name in ("mongo", "engine"):
                 if name in native.ended() or name not in native.processes:
                     native.start(name)

@@ -46,7 +46,9 @@ CASES = {
     "bytes that never make an event": Case(lambda: Fault.trickle(0.02), 504, "engine_timeout"),
     "the same in mid-stream": Case(lambda: Fault.trickle(0.02, 3), 504, "engine_timeout", said=True),
     "an event of 100 MB": Case(lambda: Fault.body(_event('"%s"' % ("x" * HUGE))), 502, "engine_error"),
-    "an event of 100 MB in many lines": Case(lambda: Fault.body(b"data: xxxxxxxx\n" * (HUGE // 15)), 502, "engine_error"),
+    "an event of 100 MB in many lines": Case(
+        lambda: Fault.body(b"data: xxxxxxxx\n" * (HUGE // 15)), 502, "engine_error"
+    ),
     "a line of 100 MB": Case(lambda: Fault.body(b"x" * HUGE), 502, "engine_error"),
     "deeply nested JSON": Case(lambda: Fault.body(_event("[" * 200_000 + "]" * 200_000)), 502, "engine_error"),
     "a number of 100,000 digits": Case(lambda: Fault.body(_event("9" * 100_000)), 502, "engine_error"),
