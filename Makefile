@@ -31,11 +31,11 @@ test: ## Lint, unit tests, and integration tests with the real services [ARGS="-
 	@scripts/test
 test-stack: ## The composed appliance, from a clean copy through `make up` [ARGS=...]
 	@scripts/test-stack
-test-long: ## The tests that take minutes [ARGS=...]
+test-long: ## The tests that take minutes [KILLS=1000] [ARGS=...]
 	@scripts/test-long
 lint: ## Style, types, shell, Dockerfiles and YAML
 	@scripts/lint
-bench: ## Figures, not tests: memory, image sizes, latency [ONLY=footprint|latency]
+bench: ## Figures, not tests: footprint latency throughput streams prefix cancel fairness [ONLY=latency]
 	@scripts/bench
 help: ## This list
 	@scripts/help Makefile

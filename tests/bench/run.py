@@ -1,13 +1,21 @@
-"""make bench [ONLY=footprint|latency]: each benchmark in turn, figures on stdout. None of them is a test."""
+"""make bench [ONLY=name]: each benchmark in turn, figures on stdout. None of them is a test."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-from tests.bench import footprint, latency
+from tests.bench import cancel, fairness, footprint, latency, prefix, streams, throughput
 
-BENCHMARKS = {"footprint": footprint.run, "latency": latency.run}
+BENCHMARKS = {
+    "footprint": footprint.run,
+    "latency": latency.run,
+    "throughput": throughput.run,
+    "streams": streams.run,
+    "prefix": prefix.run,
+    "cancel": cancel.run,
+    "fairness": fairness.run,
+}
 
 
 def main() -> int:

@@ -14,6 +14,9 @@ class FaultKind(Enum):
     NULL = "null"  # 200 with the body `null` (on a stream: headers, then silence)
     DRIP = "drip"  # the answer byte by byte
     ERROR_REASON = "error_reason"  # 200 with finish_reason "error", as newer servers can say
+    BODY = "body"  # a stream's headers, then bytes of the test's own, then the end
+    TRICKLE = "trickle"  # bytes for ever that never become an event
+    ENDLESS = "endless"  # tokens for ever: neither max_length nor the model's own end counts
 
 
 @dataclass(frozen=True)
@@ -22,13 +25,16 @@ class Fault:
 
     Attributes:
         kind: what goes wrong.
-        after_tokens: `DROP`, `SILENCE` and `GARBAGE` on a stream come after this many tokens were sent.
-        interval: seconds between two bytes of a `DRIP`.
+        after_tokens: `DROP`, `SILENCE`, `GARBAGE`, `BODY` and `TRICKLE` on a stream come after this many tokens were
+            sent.
+        interval: seconds between two bytes of a `DRIP` or `TRICKLE`.
+        data: what a `BODY` sends.
     """
 
     kind: FaultKind
     after_tokens: int = 0
     interval: float = 0.05
+    data: bytes = b""
 
     @classmethod
     def silence(cls, after_tokens: int = 0) -> Fault:
@@ -57,3 +63,15 @@ class Fault:
     @classmethod
     def error_reason(cls) -> Fault:
         return cls(FaultKind.ERROR_REASON)
+
+    @classmethod
+    def body(cls, data: bytes, after_tokens: int = 0) -> Fault:
+        return cls(FaultKind.BODY, after_tokens=after_tokens, data=data)
+
+    @classmethod
+    def trickle(cls, interval: float = 0.05, after_tokens: int = 0) -> Fault:
+        return cls(FaultKind.TRICKLE, after_tokens=after_tokens, interval=interval)
+
+    @classmethod
+    def endless(cls) -> Fault:
+        return cls(FaultKind.ENDLESS)

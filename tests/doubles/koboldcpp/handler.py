@@ -202,6 +202,9 @@ class Handler(BaseHTTPRequestHandler):
             elif fault and fault.kind is FaultKind.ERROR_REASON:
                 if generation.done.is_set():
                     self.wfile.write(stream.event("", "error"))
+            elif fault and fault.kind is FaultKind.ENDLESS:
+                self._go_on_for_ever()
+                return
             elif fault and sent >= fault.after_tokens:
                 self._break_off(fault)
                 return
@@ -210,12 +213,28 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
 
     def _break_off(self, fault: Fault) -> None:
-        """End a stream badly: by silence, by garbage or by a closed connection."""
+        """End a stream badly: by silence, by bytes that are no events or by a closed connection."""
         if fault.kind is FaultKind.SILENCE:
             self._hang()
+        elif fault.kind is FaultKind.TRICKLE:
+            self._trickle(fault.interval)
+        elif fault.kind is FaultKind.BODY:
+            self.wfile.write(fault.data)
         elif fault.kind is FaultKind.GARBAGE:
             self.wfile.write(b'event: message\ndata: {"token": \xff\xfe<html>\n\n')
         self.slot.abort_current()
+
+    def _trickle(self, interval: float) -> None:
+        """A line that never ends, until the client leaves (the write then fails), or the fault is taken away."""
+        self.wfile.write(b"data: ")
+        while self.double.fault is not None and not self.double.stopping.wait(interval):
+            self.wfile.write(b"x")
+            self.wfile.flush()
+
+    def _go_on_for_ever(self) -> None:
+        while self.double.fault is not None and not self.double.stopping.is_set():
+            self.wfile.write(stream.event(" more", self.double.dialect.pending_finish_reason))
+            self.wfile.flush()
 
     def _hang(self) -> None:
         """Say nothing until the client leaves, the fault is taken away or the double stops."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.doubles.koboldcpp import Fault, KoboldcppDouble
+from tests.doubles.koboldcpp import KoboldcppDouble
 from tests.doubles.koboldcpp.slot import CORRUPTED_REPLY
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -278,36 +278,6 @@ def test_status_routes(engine: KoboldcppDouble) -> None:
     assert call(engine, "/nowhere").status == 404
     assert call(engine, "/nowhere", {}).status == 404
     assert call(engine, GENERATE, method="OPTIONS").status == 200
-
-
-@pytest.mark.parametrize("path", [GENERATE, STREAM])
-def test_faults(engine: KoboldcppDouble, path: str) -> None:
-    request = {"prompt": "Hi"}
-    engine.fault = Fault.busy()
-    assert call(engine, path, request).status == 503
-    engine.fault = Fault.garbage()
-    assert b"\xff\xfe<html>" in call(engine, path, request).body
-    engine.fault = Fault.error_reason()
-    assert b'"error"' in call(engine, path, request).body
-    engine.fault = Fault.drip(interval=0.001)
-    assert b"Hello there." in call(engine, path, request).body
-    engine.fault = Fault.silence()
-    with pytest.raises(TimeoutError):
-        connection = http.client.HTTPConnection(engine.host, engine.port, timeout=0.3)
-        connection.request("POST", path, json.dumps(request))
-        connection.getresponse().read()
-    connection.close()
-    engine.fault = None
-    assert call(engine, path, request).status == 200  # nothing is held after the faults
-
-
-def test_a_dropped_answer(engine: KoboldcppDouble) -> None:
-    engine.fault = Fault.drop()
-    with pytest.raises(http.client.IncompleteRead):
-        call(engine, GENERATE, {"prompt": "Hi"})
-    engine.slot.token_delay = 0.06
-    engine.fault = Fault.drop(after_tokens=1)
-    assert [event["finish_reason"] for event in call(engine, STREAM, {"prompt": "Hi"}).events] == ["null"]
 
 
 def test_stopping_cuts_off_a_stream_in_the_middle() -> None:
