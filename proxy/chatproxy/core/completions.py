@@ -25,6 +25,7 @@ DEFAULT_LENGTH = 200  # tokens; what koboldcpp generates when it is not told
 class TextOrder:
     """Continue `prompt`, which is taken as it stands. `limit` bounds prompt and answer together, in tokens.
 
+    With `memory` in front, which is kept, the beginning of a too long prompt is left out; without, it is refused.
     `run_id` is the name under which Running finds it.
     """
 
@@ -35,6 +36,7 @@ class TextOrder:
     sampling: Sampling = NOTHING_ASKED
     limit: int | None = None
     run_id: str | None = None
+    memory: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +79,10 @@ class Completions:
 
     def text(self, order: TextOrder) -> Generator[Accepted | GenerationEvent]:
         """Yield Accepted first and Finished last. Raises Busy, RateLimited, ContextTooLong before, EngineFailure."""
-        # koboldcpp hands the prompt to C, where a NUL ends it.
-        prompt = order.prompt.replace("\x00", "\ufffd")
         with self._generations.enter(order.caller) as place:
-            context = self._window.check(prompt, order.max_tokens, order.limit)
-            generation = Generation(prompt, order.max_tokens, order.stops, order.sampling, context)
-            yield Accepted(False)
+            prompt = self._window.check(_whole(order.memory), _whole(order.prompt), order.max_tokens, order.limit)
+            generation = Generation(prompt.text, order.max_tokens, order.stops, order.sampling, prompt.context_size)
+            yield Accepted(prompt.truncated)
             yield from self._run(place, order, generation, trim=False)
 
     def chat(self, order: ChatOrder) -> Generator[Accepted | GenerationEvent]:
@@ -113,6 +113,11 @@ class Completions:
             closing(self._generations.run(place, generation, trim=trim, run=run)) as events,
         ):
             yield from events
+
+
+def _whole(text: str) -> str:
+    """koboldcpp hands the prompt to C, where a NUL ends it."""
+    return text.replace("\x00", "\ufffd")
 
 
 def _over(preset: Sampling, asked: Sampling) -> Sampling:

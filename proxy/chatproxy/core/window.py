@@ -25,6 +25,8 @@ _STEP = 0.4
 _REMEMBERED_TURNS = 8192
 # A token is at least one byte, apart from a beginning-of-sequence token and a leading space that tokenizers add.
 _ADDED_TOKENS = 2
+# A prompt whose beginning is left out goes on at a line's start, if one comes within so many characters.
+_LONGEST_LINE = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,15 @@ class Fitted:
     dropped_turns: int
     max_tokens: int
     context_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A prompt that fits, the context size to use (tokens), and whether its beginning had to be left out."""
+
+    text: str
+    context_size: int
+    truncated: bool
 
 
 class Window:
@@ -58,34 +69,47 @@ class Window:
         context = self.context_size()
         max_tokens = min(bot.max_tokens, context // 2)
         budget = int(context * _USABLE) - max_tokens
+        written = prompt_format.neutral(bot, begun)
 
         def render(dropped: int) -> Prompt:
             return prompt_format.render(bot, turns[dropped:])
 
         prompt, tokens = self._measured(render(0), budget)
         if tokens <= budget:
-            return self._fitted(Fitted(prompt, 0, max_tokens, context), begun)
+            return self._fitted(Fitted(prompt, 0, max_tokens, context), written)
         for dropped in self._cuts(turns, budget):
             prompt, tokens = self._measured(render(dropped), budget)
             if tokens <= budget:
-                return self._fitted(Fitted(prompt, dropped, max_tokens, context), begun)
+                return self._fitted(Fitted(prompt, dropped, max_tokens, context), written)
         raise ContextTooLong(
             public=f"The message needs {tokens} tokens together with the bot's instructions, but only {budget} fit: "
             f"{context} in the model's context window, less {max_tokens} for the answer and 5 % reserve."
         )
 
-    def check(self, prompt: str, max_tokens: int, limit: int | None = None) -> int:
-        """For prompts taken as they are: the context size to use, at most `limit`. Raises ContextTooLong."""
+    def check(self, memory: str, prompt: str, max_tokens: int, limit: int | None = None) -> Passed:
+        """For prompts taken as they are: `memory` is kept, and of a `prompt` behind one the beginning may be left out.
+
+        `limit` bounds prompt and answer together, in tokens. Raises ContextTooLong where there is no memory and the
+        prompt does not fit, or where not even memory and the prompt's end do.
+        """
         window = self.context_size()
         context = min(window, limit or window)
         budget = min(context, int(window * _USABLE)) - max_tokens
-        tokens = self._count(prompt, budget)
-        if tokens > budget:
-            raise ContextTooLong(
-                public=f"The prompt has {tokens} tokens and {max_tokens} are asked for, but the context window is "
-                f"{context}. The oldest part would be lost without a word; shorten the prompt or ask for less."
-            )
-        return context
+        tokens = self._count(memory + prompt, budget)
+        if tokens <= budget:
+            return Passed(memory + prompt, context, False)
+        if memory and budget > 0:
+            # Cut at a few places only, counted from the beginning: the engine's prefix cache holds in between.
+            step = max(1, int(budget * _STEP * len(memory + prompt) / tokens))
+            first = -(-(tokens - budget) * len(memory + prompt) // tokens // step) * step
+            for cut in range(first, len(prompt), step):
+                rest = _from_next_line(prompt, cut)
+                if rest and self._count(memory + rest, budget) <= budget:
+                    return Passed(memory + rest, context, True)
+        raise ContextTooLong(
+            public=f"The prompt has {tokens} tokens and {max_tokens} are asked for, but the context window is "
+            f"{context}. The oldest part would be lost without a word; shorten the prompt or ask for less."
+        )
 
     def _fitted(self, fitted: Fitted, begun: str) -> Fitted:
         """With the part of the answer that is there already, which has had its share of the tokens."""
@@ -129,3 +153,9 @@ class Window:
             if total >= block * (len(cuts) + 1) and turns[dropped].role == "user":
                 cuts.append(dropped)
         return cuts if not last or cuts[-1:] == [last] else [*cuts, last]
+
+
+def _from_next_line(text: str, cut: int) -> str:
+    """What stands behind the first line end after `cut`; where none comes soon, behind `cut`."""
+    end = text.find("\n", cut, cut + _LONGEST_LINE)
+    return text[end + 1 if end >= 0 else cut :]

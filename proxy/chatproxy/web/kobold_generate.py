@@ -9,7 +9,8 @@ What happens to each field of a request:
     prompt              text, required                  yes          yes                  yes
     memory              text, put before the prompt     yes          yes                  yes
     max_length          1 to 8192, default 200          yes          yes                  yes
-    max_context_length  16 to 1048576; a prompt that does not fit is refused with 422, never cut
+    max_context_length  16 to 1048576; where memory is given, the beginning of a prompt that does not fit is left out
+                        and the header X-Context-Truncated says true; else it is refused with 422
     stop_sequence       up to 32 texts, empty ones
                         do nothing                      yes          yes                  first 4, rest by us
     genkey              up to 200 characters; the name by which .../abort and .../check find the generation
@@ -99,6 +100,7 @@ def add_routes(routes: Blueprint, completions: Completions, performance: Perform
         order = _read_order()
         parts: list[str] = []
         events = _noted(completions.text(order), order, performance, parts)
+        accepted = next(events)
         finished = to_the_end(events, watch(request.environ))
         if not isinstance(finished, Finished):
             return json_response({}, CLIENT_CLOSED_REQUEST)
@@ -109,7 +111,7 @@ def add_routes(routes: Blueprint, completions: Completions, performance: Perform
             "prompt_tokens": used.prompt_tokens,
             "completion_tokens": used.completion_tokens,
         }
-        return json_response({"results": [result]})
+        return _told(accepted, json_response({"results": [result]}))
 
     @routes.post("/api/extra/generate/stream")
     @routes.post("/api/extra/generate/stream/")
@@ -117,8 +119,8 @@ def add_routes(routes: Blueprint, completions: Completions, performance: Perform
     def generate_stream() -> Response:
         order = _read_order()
         events = _noted(completions.text(order), order, performance, [])
-        next(events)  # Accepted: up to here an error has its own HTTP status
-        return stream(events, _write, _failed, watch(request.environ))
+        accepted = next(events)  # up to here an error has its own HTTP status
+        return _told(accepted, stream(events, _write, _failed, watch(request.environ)))
 
 
 def run_id(genkey: str | None) -> str | None:
@@ -129,6 +131,12 @@ def run_id(genkey: str | None) -> str | None:
 def read_genkey(fields: Fields) -> str | None:
     """The name that the client has given its generation."""
     return fields.text("genkey", most=_LONGEST_GENKEY)
+
+
+def _told(accepted: Accepted | GenerationEvent, response: Response) -> Response:
+    if isinstance(accepted, Accepted) and accepted.context_truncated:
+        response.headers["X-Context-Truncated"] = "true"
+    return response
 
 
 def _noted(events: Events, order: TextOrder, performance: Performance, parts: list[str]) -> Events:
@@ -174,8 +182,9 @@ def _reason(finished: Finished) -> str:
 def _read_order() -> TextOrder:
     body = read_object(request)
     fields = Fields(body | {"stop_sequence": _without_empty(body.get("stop_sequence"))})
-    prompt = (fields.text("memory", most=_LONGEST_PROMPT) or "") + (fields.text("prompt", most=_LONGEST_PROMPT) or "")
-    if not prompt:
+    memory = fields.text("memory", most=_LONGEST_PROMPT) or ""
+    prompt = fields.text("prompt", most=_LONGEST_PROMPT) or ""
+    if not memory + prompt:
         raise InvalidRequest("prompt: is missing or empty")
     return TextOrder(
         caller(),
@@ -185,6 +194,7 @@ def _read_order() -> TextOrder:
         _read_sampling(fields, body),
         fields.whole("max_context_length", 16, _LONGEST_CONTEXT),
         run_id(read_genkey(fields)),
+        memory,
     )
 
 

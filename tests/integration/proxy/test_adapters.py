@@ -35,8 +35,9 @@ def client(native: NativeStack, credentials: dict[str, str]) -> Iterator[pymongo
 def test_a_newer_schema_is_refused_with_a_clear_message(
     native: NativeStack, credentials: dict[str, str], client: pymongo.MongoClient[dict[str, Any]]
 ) -> None:
+    Database(native.mongo_url, "chatbot", **credentials).check()  # whoever comes first brings the schema up to date
     schema = client["chatbot"]["schema"]
-    schema.update_one({"_id": "version"}, {"$set": {"number": 99}}, upsert=True)
+    schema.update_one({"_id": "version"}, {"$set": {"number": 99}})
     try:
         database = Database(native.mongo_url, "chatbot", **credentials)
         with pytest.raises(StorageUnavailable, match=f"schema version 99, this program knows {len(MIGRATIONS)}"):

@@ -6,7 +6,7 @@ import pytest
 
 from chatproxy.core.prompts import Formats
 from chatproxy.core.types import Bot, Turn
-from chatproxy.core.window import Window
+from chatproxy.core.window import Passed, Window
 from chatproxy.errors import ContextTooLong, EngineFailure
 from tests.unit.proxy.fakes import FakeEngine
 
@@ -89,6 +89,27 @@ def test_an_engine_that_cannot_count_is_an_error_not_a_guess() -> None:
 
 def test_a_raw_prompt_is_never_cut() -> None:
     window = Window(FakeEngine(), 512)
-    assert window.check("word " * 100, 80, 256) == 256
+    assert window.check("", "word " * 100, 80, 256) == Passed("word " * 100, 256, False)
     with pytest.raises(ContextTooLong, match="200 tokens and 80 are asked for, but the context window is 256"):
-        window.check("word " * 200, 80, 256)
+        window.check("", "word " * 200, 80, 256)
+
+
+def test_behind_a_memory_the_beginning_of_a_raw_prompt_is_left_out_and_told() -> None:
+    window = Window(FakeEngine(), 512)
+    story = "".join(f"line {number} of the story\n" for number in range(100))
+    passed = window.check("Memory. ", story, 80, 256)
+    assert passed.truncated
+    assert passed.text.startswith("Memory. line ")
+    assert passed.text.endswith("line 99 of the story\n")
+    assert len(passed.text.split()) <= 256 - 80
+    with pytest.raises(ContextTooLong):
+        window.check("word " * 250, "end", 80, 256)
+
+
+def test_the_place_where_a_raw_prompt_begins_moves_in_large_steps() -> None:
+    window = Window(FakeEngine(), 512)
+    begins = set()
+    for lines in range(100, 140):
+        story = "".join(f"line {number} of the story\n" for number in range(lines))
+        begins.add(window.check("Memory. ", story, 80, 256).text[:20])
+    assert len(begins) <= 5
