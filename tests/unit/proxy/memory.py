@@ -133,6 +133,8 @@ class MemoryHistory:
 
 
 def _page(items: Sequence[T], limit: int, cursor: str | None) -> Page[T]:
+    if cursor is not None and not cursor.isdecimal():
+        raise InvalidRequest("cursor: is not one that was given out")
     begin = int(cursor or 0)
     return Page(items[begin : begin + limit], str(begin + limit) if begin + limit < len(items) else None)
 

@@ -1,0 +1,52 @@
+"""Does an answer keep to /openapi.json? What schemathesis leaves out: the events and lines of streams."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from schemathesis import Response
+
+# Limits that no schema can say, as the refusals begin; everything else that a schema allows must be accepted.
+_UNSAYABLE = re.compile(
+    r"user_id: (must be|is missing)|cursor: |all_users: does not go with|title: must be one line|comment: needs a rating"
+    r"|message: is missing|question: is missing|title: is missing|bot: this conversation belongs"
+    r"|grammar: has more than|model: '.*' is a bot|raw mode does not support|messages: the last one must be"
+    r"|input: has more than"
+)
+
+
+def is_unsayable(refused: Response) -> bool:
+    """Whether a request may have been refused although its schema allows it."""
+    return refused.status_code == 422 or (refused.status_code == 400 and bool(_UNSAYABLE.search(refused.text)))
+
+
+def check_stream(document: dict[str, Any], path: str, method: str, content_type: str, body: str) -> int:
+    """Every event or line of a stream is of its described form; returns how many there were. Other answers have none."""
+    media = content_type.partition(";")[0]
+    described = document["paths"][path][method]["responses"]["200"].get("content", {}).get(media, {})
+    schemas = {"": described["x-line"]} if "x-line" in described else described.get("x-events")
+    if schemas is None:
+        return 0
+    seen = 0
+    for seen, (name, data) in enumerate(_lines(body) if "x-line" in described else _events(body), start=1):
+        assert name in schemas, f"{method} {path} sends an event {name!r} that is not described"
+        validator = Draft202012Validator({**schemas[name], "components": document["components"]})
+        validator.validate(data)
+    return seen
+
+
+def _lines(body: str) -> Iterator[tuple[str, Any]]:
+    for line in body.splitlines():
+        yield "", json.loads(line)
+
+
+def _events(body: str) -> Iterator[tuple[str, Any]]:
+    """(name, data) as a browser reads them; the [DONE] of OpenAI's API is no data."""
+    for frame in body.split("\n\n"):
+        fields = [line.partition(": ")[::2] for line in frame.split("\n") if line and not line.startswith(":")]
+        if fields and (data := dict(fields)["data"]) != "[DONE]":
+            yield dict(fields).get("event", "message"), json.loads(data)

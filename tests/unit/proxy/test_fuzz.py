@@ -1,0 +1,98 @@
+"""What the proxy answers is what /openapi.json says, for requests that keep to it and for those that do not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import schemathesis
+from schemathesis.checks import CHECKS
+
+from chatproxy.core.types import EngineEvent, Text
+from chatproxy.errors import Busy, ChatProxyError, EngineFailure, EngineTimeout
+from chatproxy.settings import Settings
+from tests.unit.proxy.described import check_stream, is_unsayable
+from tests.unit.proxy.fakes import FakeEngine, World
+
+# Room for the longest prompt and answer that may be asked for: what does not fit is another matter.
+ROOM = 1 << 23
+WORLD = World(engine=FakeEngine(context=ROOM), settings=Settings(trusted_hops=0, context_size=ROOM))
+CLIENT = WORLD.client("chat", "kobold", "admin")
+DOCUMENT: dict[str, Any] = CLIENT.get("/openapi.json").get_json()
+KEY = {"Authorization": CLIENT.environ_base["HTTP_AUTHORIZATION"]}
+SCHEMA = schemathesis.openapi.from_wsgi(
+    "/openapi.json",
+    WORLD.app,
+    config=schemathesis.Config.from_dict({"generation": {"max-examples": 20, "deterministic": True}}),
+)
+
+
+@SCHEMA.hook
+def map_path_parameters(context: schemathesis.HookContext, path_parameters: dict[str, Any] | None) -> Any:
+    """For half of the ids, those of a conversation that there is."""
+    for name, value in (path_parameters or {}).items():
+        if name in ("conversation_id", "message_id") and len(value) == 32 and value < "8":
+            asked = CLIENT.post("/api/v1/chat", json={"message": "Hello"})
+            path_parameters[name] = asked.get_json()[name]
+        elif name == "model" and len(value) % 2:
+            path_parameters[name] = "assistant"
+    return path_parameters
+
+
+@SCHEMA.hook
+def map_body(context: schemathesis.HookContext, body: Any) -> Any:
+    """Names of models and bots that there are, instead of any that a name could be."""
+    if isinstance(body, dict):
+        model, bot = body.get("model"), body.get("bot")
+        if isinstance(model, str) and 1 <= len(model) <= 200:
+            body["model"] = ("model", "assistant")[len(model) % 2]
+        if isinstance(bot, str) and 1 <= len(bot) <= 9 and bot.isalpha() and bot.islower():
+            body["bot"] = "mira"
+    return body
+
+
+@SCHEMA.parametrize()
+def test_every_answer_is_described(case: schemathesis.Case) -> None:
+    response = case.call(headers=KEY)
+    excluded = CHECKS.get_by_names(["positive_data_acceptance"]) if is_unsayable(response) else []
+    case.validate_response(response, headers=KEY, excluded_checks=excluded)
+    content_type = response.headers["content-type"][0]
+    check_stream(DOCUMENT, case.operation.path, case.operation.method.lower(), content_type, response.text)
+
+
+def _operations(wanted: Callable[[dict[str, Any]], bool]) -> list[tuple[str, str]]:
+    """(method, path) of the described operations that are `wanted`."""
+    items = DOCUMENT["paths"].items()
+    return [
+        (method, path)
+        for path, item in items
+        for method, operation in item.items()
+        if method != "parameters" and wanted(operation)
+    ]
+
+
+def _example(method: str, path: str, **fields: Any) -> dict[str, Any] | None:
+    """A body to send, as the description shows one."""
+    body = DOCUMENT["paths"][path][method].get("requestBody")
+    if body is None:
+        return None
+    schema = body["content"]["application/json"]["schema"]
+    if "$ref" in schema:
+        schema = DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    example = {**schema.get("example", {}), **fields}
+    return {**example, "model": "model"} if path == "/v1/completions" else example
+
+
+def _check_described(world: World, method: str, path: str, body: dict[str, Any] | None) -> tuple[int, str]:
+    """Call, and hold the answer against the description; returns its status and text."""
+    client = world.client("chat", "kobold")
+    message = next((m.id for m in world.history.all_messages if m.role == "assistant"), "0" * 32)
+    address = path.replace("{message_id}", message)
+    response = client.open(address, method=method, json=body)
+    operation = SCHEMA[path][method.upper()]
+    operation.Case(path_parameters={}).validate_response(
+        response, checks=CHECKS.get_by_names(["status_code_conformance", "content_type_conformance"])
+    )
+    return response.status_code, response.get_data(as_text=True)
