@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from typing import Any
 
-import pytest
 import schemathesis
 from schemathesis.checks import CHECKS
 
-from chatproxy.core.types import EngineEvent, Text
-from chatproxy.errors import Busy, ChatProxyError, EngineFailure, EngineTimeout
 from chatproxy.settings import Settings
 from tests.unit.proxy.described import check_stream, is_unsayable
 from tests.unit.proxy.fakes import FakeEngine, World
@@ -60,39 +55,3 @@ def test_every_answer_is_described(case: schemathesis.Case) -> None:
     case.validate_response(response, headers=KEY, excluded_checks=excluded)
     content_type = response.headers["content-type"][0]
     check_stream(DOCUMENT, case.operation.path, case.operation.method.lower(), content_type, response.text)
-
-
-def _operations(wanted: Callable[[dict[str, Any]], bool]) -> list[tuple[str, str]]:
-    """(method, path) of the described operations that are `wanted`."""
-    items = DOCUMENT["paths"].items()
-    return [
-        (method, path)
-        for path, item in items
-        for method, operation in item.items()
-        if method != "parameters" and wanted(operation)
-    ]
-
-
-def _example(method: str, path: str, **fields: Any) -> dict[str, Any] | None:
-    """A body to send, as the description shows one."""
-    body = DOCUMENT["paths"][path][method].get("requestBody")
-    if body is None:
-        return None
-    schema = body["content"]["application/json"]["schema"]
-    if "$ref" in schema:
-        schema = DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
-    example = {**schema.get("example", {}), **fields}
-    return {**example, "model": "model"} if path == "/v1/completions" else example
-
-
-def _check_described(world: World, method: str, path: str, body: dict[str, Any] | None) -> tuple[int, str]:
-    """Call, and hold the answer against the description; returns its status and text."""
-    client = world.client("chat", "kobold")
-    message = next((m.id for m in world.history.all_messages if m.role == "assistant"), "0" * 32)
-    address = path.replace("{message_id}", message)
-    response = client.open(address, method=method, json=body)
-    operation = SCHEMA[path][method.upper()]
-    operation.Case(path_parameters={}).validate_response(
-        response, checks=CHECKS.get_by_names(["status_code_conformance", "content_type_conformance"])
-    )
-    return response.status_code, response.get_data(as_text=True)
