@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +56,10 @@ def describe(app: Flask) -> Json:
             paths[path] = {name: value for name, value in item.items() if name == _PARAMETERS}
         for path, method, operation in _operations(family):
             scope = auth.required_scope(app, endpoints[path, method])
-            paths[path][method] = _operation(f"{method} {path}", operation, family, shared["statuses"], scope)
+            paths[path][method] = _operation(f"{method} {path}", operation, family, scope)
     head = {name: shared[name] for name in ("openapi", "info", "servers")}
     tags = [{"name": family["tag"]} for family in families]
-    return {**head, "tags": tags, "paths": paths, "components": _components(shared, *families)}
+    return {**head, "tags": tags, "paths": paths, "components": _components(shared, families)}
 
 
 def _check(described: Set[Route], there: Set[Route]) -> None:
@@ -88,24 +88,34 @@ def _operations(family: Json) -> Iterator[tuple[str, str, Json]]:
         yield from ((path, method, operation) for method, operation in item.items() if method != _PARAMETERS)
 
 
-def _operation(route: str, written: Json, family: Json, statuses: Mapping[int, str], scope: str | None) -> Json:
+def _operation(route: str, written: Json, family: Json, scope: str | None) -> Json:
     """`written`, with an id, security and all errors."""
     keyed = scope != auth.PUBLIC
     errors = {*_ALWAYS, *written.get("errors", ()), *(_WITH_KEY if keyed else ())}
     if "requestBody" in written:
         errors.update(_WITH_BODY)
-    schema = {"$ref": f"#/components/schemas/{family['error']}"}
     responses = {status: _with_request_id(response) for status, response in written["responses"].items()}
     for status in sorted(errors - responses.keys()):
-        headers = {name: {"$ref": f"#/components/headers/{kept}"} for name, kept in _HEADERS.get(status, {}).items()}
-        content = {"application/json": {"schema": schema}}
-        responses[status] = _with_request_id({"description": statuses[status], "headers": headers, "content": content})
+        responses[status] = {"$ref": f"#/components/responses/{family['error']}{status}"}
     return {
         **{name: value for name, value in written.items() if name != "errors"},
         "operationId": _id(route),
         "tags": [family["tag"]],
         "security": [{scheme: [scope]} for scheme in ("bearer", "basic")] if keyed else [],
         "responses": {str(status): response for status, response in responses.items()},
+    }
+
+
+def _errors(envelope: str, statuses: Mapping[int, str]) -> Json:
+    """The family's response for each status."""
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{envelope}"}}}
+    headers = {
+        status: {name: {"$ref": f"#/components/headers/{kept}"} for name, kept in _HEADERS.get(status, {}).items()}
+        for status in statuses
+    }
+    return {
+        f"{envelope}{status}": {"description": text, "headers": headers[status], "content": content}
+        for status, text in statuses.items()
     }
 
 
@@ -122,14 +132,16 @@ def _with_request_id(response: Json) -> Json:
     return {**response, "headers": headers}
 
 
-def _components(*files: Json) -> Json:
+def _components(shared: Json, families: Sequence[Json]) -> Json:
     """Those of all files together; a name stands once."""
     together: dict[str, Json] = {}
-    for file in files:
+    for file in (shared, *families):
         for kind, named in file.get("components", {}).items():
             known = together.setdefault(kind, {})
             if twice := known.keys() & named.keys():
                 raise ConfigurationError(f"chatproxy/openapi describes {', '.join(sorted(twice))} twice")
             known.update(named)
+    for family in families:
+        together["responses"] |= _errors(family["error"], shared["statuses"])
     together["responses"] = {name: _with_request_id(response) for name, response in together["responses"].items()}
     return together

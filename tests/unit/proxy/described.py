@@ -12,11 +12,35 @@ from schemathesis import Response
 
 # Limits that no schema can say, as the refusals begin; everything else that a schema allows must be accepted.
 _UNSAYABLE = re.compile(
-    r"user_id: (must be|is missing)|cursor: |all_users: does not go with|title: must be one line|comment: needs a rating"
-    r"|message: is missing|question: is missing|title: is missing|bot: this conversation belongs"
+    r"user_id: (must be|is missing)|cursor: |all_users: does not go with|title: must be one line"
+    r"|comment: needs a rating|(message|question|title): is missing|bot: this conversation belongs"
     r"|grammar: has more than|model: '.*' is a bot|raw mode does not support|messages: the last one must be"
     r"|input: has more than"
 )
+
+
+def operations(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """(method, path) of everything that is described."""
+    return [(method, path) for path, item in document["paths"].items() for method in item if method != "parameters"]
+
+
+def body_schema(document: dict[str, Any], method: str, path: str) -> dict[str, Any] | None:
+    """The schema of an operation's JSON body, None where it takes none."""
+    body = document["paths"][path][method].get("requestBody")
+    if body is None:
+        return None
+    schema = dict(body["content"]["application/json"]["schema"])
+    reference = schema.get("$ref", "").rpartition("/")[2]
+    return dict(document["components"]["schemas"][reference]) if reference else schema
+
+
+def example_body(document: dict[str, Any], method: str, path: str, *, streamed: bool) -> dict[str, Any] | None:
+    """A body as the description shows it, with the model and the bots of the fakes."""
+    schema = body_schema(document, method, path)
+    if schema is None:
+        return None
+    example = {**schema.get("example", {}), **({"stream": streamed} if "stream" in schema["properties"] else {})}
+    return {**example, "model": "model"} if "model" in example else example
 
 
 def is_unsayable(refused: Response) -> bool:

@@ -178,6 +178,10 @@ class MemoryKeys:
         self.keys[key_id] = replace(self.keys[key_id], revoked_at=moment)
         return True
 
+    def expire(self, key_id: str, moment: datetime) -> None:
+        """Let a key have expired at `moment`."""
+        self.keys[key_id] = replace(self.keys[key_id], expires_at=moment)
+
 
 class MemoryUsage:
     """Implements UsageStore in a dictionary; `down` makes every call fail, `slow` is waited for in every `add`."""

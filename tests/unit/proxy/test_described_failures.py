@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 
 from chatproxy.core.types import Limits, Text
 from chatproxy.errors import Busy, ChatProxyError, EngineFailure, EngineTimeout
-from tests.unit.proxy.described import check_stream
+from tests.unit.proxy.described import check_stream, example_body, operations
 from tests.unit.proxy.fakes import World
 
 DOCUMENT: dict[str, Any] = World().app.test_client().get("/openapi.json").get_json()
@@ -26,12 +26,7 @@ CONFORMS = CHECKS.get_by_names(
         "response_schema_conformance",
     ]
 )
-OPERATIONS = [
-    (method, path)
-    for path, item in DOCUMENT["paths"].items()
-    for method in item
-    if method not in ("parameters", "head")
-]
+OPERATIONS = operations(DOCUMENT)
 
 
 def _documents(method: str, path: str, status: str) -> bool:
@@ -41,18 +36,6 @@ def _documents(method: str, path: str, status: str) -> bool:
 def _streams(method: str, path: str) -> bool:
     content = DOCUMENT["paths"][path][method]["responses"]["200"].get("content", {})
     return bool(content.keys() & {"text/event-stream", "application/x-ndjson"})
-
-
-def _body(method: str, path: str, streamed: bool) -> dict[str, Any] | None:
-    """What the description shows as an example."""
-    body = DOCUMENT["paths"][path][method].get("requestBody")
-    if body is None:
-        return None
-    schema = body["content"]["application/json"]["schema"]
-    if "$ref" in schema:
-        schema = DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
-    example = {**schema.get("example", {}), **({"stream": streamed} if "stream" in schema["properties"] else {})}
-    return {**example, "model": "model"} if path == "/v1/completions" else example
 
 
 class Asked:
@@ -70,7 +53,9 @@ class Asked:
     def call(self, method: str, path: str, *, streamed: bool = False) -> TestResponse:
         """Call the operation with its example, and hold the answer against the description."""
         names = {**self.ids, "user_id": "anybody", "model": "assistant"}
-        response = self.client.open(path.format(**names), method=method, json=_body(method, path, streamed))
+        response = self.client.open(
+            path.format(**names), method=method, json=example_body(DOCUMENT, method, path, streamed=streamed)
+        )
         SCHEMA[path][method.upper()].Case(path_parameters=names).validate_response(response, checks=CONFORMS)
         check_stream(DOCUMENT, path, method, response.content_type, response.get_data(as_text=True))
         return response
