@@ -45,6 +45,7 @@ from chatproxy.web import (
     messages,
     ollama,
     openai,
+    openapi,
     question,
     responses,
 )
@@ -112,6 +113,7 @@ def create_app(
         health.blueprint(checks, model, gate.status),
     ):
         app.register_blueprint(routes)
+    openapi.install(app)
     auth.install(app, Keyring(keys or MongoKeys(database)))
     if settings.trusted_hops:
         hops = settings.trusted_hops

@@ -13,7 +13,7 @@ from chatproxy.core.types import Caller, Identity
 from chatproxy.errors import ConfigurationError, Forbidden, Unauthorized
 
 View = TypeVar("View", bound=Callable[..., Any])
-_PUBLIC = "public"
+PUBLIC = "public"
 _ATTRIBUTE = "required_scope"
 
 
@@ -26,7 +26,7 @@ def needs(scope: str) -> Callable[[View], View]:
 
 def public(view: View) -> View:
     """The decorated view is for everybody, without a key."""
-    return _declare(view, _PUBLIC)
+    return _declare(view, PUBLIC)
 
 
 def required_scope(app: Flask, endpoint: str) -> str | None:
@@ -55,7 +55,7 @@ def install(app: Flask, keyring: Keyring) -> None:
         if request.endpoint is None:
             return  # no such route or method: the error says so, there is nothing to protect
         scope = required_scope(app, request.endpoint)
-        if scope == _PUBLIC:
+        if scope == PUBLIC:
             return
         g.identity = keyring.verify(_key_of(request), request.remote_addr or "")
         if scope not in g.identity.scopes:

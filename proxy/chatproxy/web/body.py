@@ -8,6 +8,8 @@ from collections.abc import Collection
 from typing import Any
 
 from flask import Request
+from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from chatproxy.errors import InvalidRequest
 
@@ -19,7 +21,7 @@ def read_object(
 
     `may_be_empty`: no body at all counts as an object without fields.
     """
-    data = request.get_data(cache=False)
+    data = _read(request)
     if may_be_empty and not data:
         return {}
     try:
@@ -35,6 +37,19 @@ def read_object(
     if known is not None and (unknown := sorted(body.keys() - set(known))):
         raise InvalidRequest(f"{unknown[0][:60]}: no such field; known are {', '.join(sorted(known))}")
     return body
+
+
+def _read(request: Request) -> bytes:
+    """The whole body, at most MAX_CONTENT_LENGTH bytes of it. RequestEntityTooLarge for more."""
+    try:
+        data = request.get_data(cache=False)
+        # Of a body that tells no length beforehand, werkzeug reads up to the limit and leaves the rest.
+        cut = request.content_length is None and len(data) == request.max_content_length
+        if cut and request.environ["wsgi.input"].read(1):
+            raise RequestEntityTooLarge
+    except ParseException:
+        raise InvalidRequest("The body is not sent in proper chunks.") from None
+    return data
 
 
 class Fields:

@@ -42,7 +42,7 @@ def blueprint(history: History) -> Blueprint:
         return json_response({"deleted": history.delete_all(query.owner(), users=everybody)})
 
     # What the rest of the path holds is the user's id, slashes too.
-    @routes.delete("/api/v1/users/<path:user_id>", merge_slashes=False)
+    @routes.delete("/api/v1/users/<path:user_id>")
     @needs("chat")
     def delete_user(user_id: str) -> Response:
         query.check_known()

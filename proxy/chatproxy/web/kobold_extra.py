@@ -123,6 +123,5 @@ def add_connect_routes(routes: Blueprint, model: str, context_size: Callable[[],
 
 def _named_run(running: Running) -> Run | None:
     """The caller's own run with the genkey of the body. SillyTavern's abort comes without any body: no run."""
-    body = read_object(request) if request.get_data() else {}
-    name = run_id(read_genkey(Fields(body)))
+    name = run_id(read_genkey(Fields(read_object(request, may_be_empty=True))))
     return running.find(caller().owner, name) if name else None

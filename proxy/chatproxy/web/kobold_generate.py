@@ -210,16 +210,23 @@ def _read_sampling(fields: Fields, body: dict[str, Any]) -> Sampling:
         asked[name] = None if value == neutral else value
     for name, bounds in _WHOLE.items():
         asked[name] = fields.whole(name, *bounds)
-    order = body.get("sampler_order")
-    if order is not None and (not isinstance(order, list) or sorted(map(repr, order)) != list("0123456")):
-        raise InvalidRequest("sampler_order: must hold each of 0 to 6 once")
     ban, older_ban = fields.flag("ban_eos_token"), fields.flag("use_default_badwordsids")
     return Sampling(
         **asked,
-        sampler_order=tuple(order) if order else None,
+        sampler_order=_read_sampler_order(body.get("sampler_order")),
         grammar=_read_grammar(fields),
         ban_eos_token=older_ban if ban is None else ban,
     )
+
+
+def _read_sampler_order(order: Any) -> tuple[int, ...] | None:
+    if order is None:
+        return None
+    # 3.0 counts as 3, as everywhere; true does not count as 1.
+    numbers = isinstance(order, list) and all(type(item) in (int, float) for item in order)
+    if not numbers or sorted(order) != list(range(7)):
+        raise InvalidRequest("sampler_order: must hold each of 0 to 6 once")
+    return tuple(int(item) for item in order)
 
 
 def _read_grammar(fields: Fields) -> str | None:

@@ -82,7 +82,8 @@ class Models:
 
     def named(self, fields: Fields) -> tuple[str, Model]:
         """The model that a body asks for, and its name as written there. Raises InvalidRequest and NotFound."""
-        written = fields.text("model", most=300) or fields.text("name", most=300)
+        name, older_name = fields.text("model", most=300), fields.text("name", most=300)
+        written = name or older_name
         if not written:
             raise InvalidRequest("model is required")
         name = written.removesuffix(":latest")
@@ -171,7 +172,9 @@ def _read_options(
     body: dict[str, Any], context_size: Callable[[], int]
 ) -> tuple[int | None, tuple[str, ...], Sampling]:
     """(most tokens or None, stop strings, sampling)."""
-    options = body.get("options") or {}
+    options = body.get("options")
+    if options is None:
+        options = {}
     if not isinstance(options, dict):
         raise InvalidRequest("options: must be a JSON object")
     fields = _prefixed(options, "options")

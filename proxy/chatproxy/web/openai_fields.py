@@ -38,8 +38,13 @@ def refuse(body: Mapping[str, Any], refused: Refused) -> None:
     """Raise Unsupported for the first field that asks for something that is not offered."""
     for name, (reason, nothing) in refused.items():
         value = body.get(name)
-        if value is not None and not any(type(value) is type(other) and value == other for other in nothing):
+        if value is not None and not any(_is_same(value, other) for other in nothing):
             raise Unsupported(f"{name}: {reason}")
+
+
+def _is_same(value: Any, other: Any) -> bool:
+    """As in JSON, where 1.0 is 1, and neither is true."""
+    return isinstance(value, bool) is isinstance(other, bool) and bool(value == other)
 
 
 def read_model(fields: Fields) -> str:

@@ -79,6 +79,8 @@ def install(app: Flask, envelopes: Mapping[str, Envelope]) -> None:
     `envelopes` are the families' own, by path: "/api/x" is that path alone, "/v1/" everything below it.
     """
     app.config["ENVELOPES"] = dict(envelopes)
+    # No redirects: they are HTML, and clients that follow them lose the body of a POST.
+    app.url_map.merge_slashes = False
 
     @app.before_request
     def begin() -> None:

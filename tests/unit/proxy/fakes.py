@@ -46,6 +46,7 @@ class FakeEngine:
         self.closed = 0
         self.counted: list[str] = []
         self.count_error: Exception | None = None
+        self.context_error: Exception | None = None
 
     def generate(self, generation: Generation) -> Generator[EngineEvent]:
         self.generations.append(generation)
@@ -64,6 +65,8 @@ class FakeEngine:
         return len(text.split()) + text.count("<|")
 
     def context_size(self) -> int | None:
+        if self.context_error:
+            raise self.context_error
         return self.context
 
 

@@ -133,6 +133,8 @@ class MemoryHistory:
 
 
 def _page(items: Sequence[T], limit: int, cursor: str | None) -> Page[T]:
+    if cursor is not None and not cursor.isdecimal():
+        raise InvalidRequest("cursor: is not one that was given out")
     begin = int(cursor or 0)
     return Page(items[begin : begin + limit], str(begin + limit) if begin + limit < len(items) else None)
 
@@ -175,6 +177,10 @@ class MemoryKeys:
             return False
         self.keys[key_id] = replace(self.keys[key_id], revoked_at=moment)
         return True
+
+    def expire(self, key_id: str, moment: datetime) -> None:
+        """Let a key have expired at `moment`."""
+        self.keys[key_id] = replace(self.keys[key_id], expires_at=moment)
 
 
 class MemoryUsage:

@@ -1,4 +1,4 @@
-"""Deny by default: every route, every scope, generated from the route table."""
+"""Keys: how they are sent, what is refused, and that no route can forget to ask. The matrix: test_authorization.py."""
 
 from __future__ import annotations
 
@@ -8,46 +8,11 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from chatproxy.core.keys import SCOPES, Keyring
+from chatproxy.core.keys import Keyring
 from chatproxy.errors import ConfigurationError
 from chatproxy.web import auth
 from tests.unit.proxy.fakes import World
 from tests.unit.proxy.memory import MemoryKeys
-from tests.unit.proxy.routes import routes
-
-PUBLIC = {"/healthz", "/readyz"}
-
-
-def path_of(rule: str) -> str:
-    return rule.replace("<conversation_id>", "0" * 32)
-
-
-@pytest.mark.parametrize(("method", "rule"), routes())
-@pytest.mark.parametrize("scope", [None, *sorted(SCOPES)])
-def test_matrix(method: str, rule: str, scope: str | None) -> None:
-    world = World()
-    client = world.client(scope) if scope else world.app.test_client()
-    endpoint = next(
-        r.endpoint for r in world.app.url_map.iter_rules() if r.rule == rule and method in (r.methods or ())
-    )
-    needed = auth.required_scope(world.app, endpoint)
-    status = client.open(path_of(rule), method=method, data=b"{}").status_code
-    if rule in PUBLIC:
-        assert (needed, status) == ("public", 200)
-    elif scope is None:
-        assert status == 401
-    elif scope == needed:
-        assert status not in (401, 403)
-    else:
-        assert status == 403
-
-
-@pytest.mark.parametrize(("method", "rule"), [(m, r) for m, r in routes() if r not in PUBLIC])
-def test_options_and_head_need_a_key_too(method: str, rule: str) -> None:
-    client = World().app.test_client()
-    assert client.options(path_of(rule)).status_code == 401
-    if method == "GET":
-        assert client.head(path_of(rule)).status_code == 401
 
 
 def test_a_route_that_declares_nothing_stops_the_start() -> None:

@@ -56,6 +56,15 @@ def test_a_call_of_2023_works_with_a_key(path: str, slash: str) -> None:
     assert world.history.all_messages == []
 
 
+def test_whole_numbers_may_be_written_as_floats() -> None:
+    world = World()
+    order = [6.0, 0, 1, 2, 3, 4, 5.0]
+    assert (
+        world.client("kobold").post("/api/v1/generate", json={"prompt": "x", "sampler_order": order}).status_code == 200
+    )
+    assert repr(world.engine.generations[0].sampling.sampler_order) == "(6, 0, 1, 2, 3, 4, 5)"
+
+
 def test_memory_stands_before_the_prompt_and_stops_end_the_text() -> None:
     world = World(engine=FakeEngine(says("Yes.", "\nYo", "u: no")))
     response = world.client().post(

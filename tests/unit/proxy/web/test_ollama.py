@@ -165,6 +165,8 @@ def test_an_open_length_is_the_bots(length: int | None) -> None:
         ({"messages": [{"role": "system", "content": "x"}]}, "messages"),
         ({"stream": "yes"}, "stream"),
         ({"options": [1]}, "options"),
+        ({"options": False}, "options"),
+        ({"name": 7}, "name"),
         ({"options": {"temperature": "hot"}}, "options.temperature"),
         ({"options": {"temperature": -1}}, "options.temperature"),
         ({"options": {"top_k": 1.5}}, "options.top_k"),

@@ -48,6 +48,8 @@ IMAGE = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url":
         ("response_format", "json", "response_format"),
         ("response_format", {"type": "json_schema", "json_schema": {}}, "response_format"),
         ("n", 2, "n"),
+        ("n", True, "n"),
+        ("top_logprobs", False, "top_logprobs"),
         ("logprobs", True, "logprobs"),
         ("top_logprobs", 3, "top_logprobs"),
         ("logit_bias", {"50256": -100}, "logit_bias"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import pytest
 
 from chatproxy.settings import Settings
 from tests.unit.proxy.fakes import FakeCheck, World
+from tests.unit.proxy.routes import routes
 
 
 @pytest.mark.parametrize(
@@ -15,6 +17,7 @@ from tests.unit.proxy.fakes import FakeCheck, World
     [
         ("GET", "/", 404, "not_found"),
         ("GET", "/static/x", 404, "not_found"),
+        ("POST", "/api//v1/chat", 404, "not_found"),
         ("GET", "/api/v1/chat", 405, "method_not_allowed"),
         ("POST", "/healthz", 405, "method_not_allowed"),
     ],
@@ -26,6 +29,15 @@ def test_errors_outside_of_any_route_are_json(method: str, path: str, status: in
     assert response.json["error"]["code"] == code
     if status == 405:
         assert response.headers["Allow"]
+
+
+@pytest.mark.parametrize(("method", "rule"), routes())
+def test_no_address_is_redirected(method: str, rule: str) -> None:
+    path = re.sub(r"<(?:\w+:)?\w+>", "x", rule)
+    for changed in (path + "/", path.rstrip("/"), path.replace("/", "//"), path.replace("/", "//", 1)):
+        response = World().client().open(changed, method=method, data=b"{}")
+        assert response.status_code not in range(300, 400)
+        assert response.is_json or response.mimetype == "text/event-stream"
 
 
 def test_too_large_a_body_is_413_in_json() -> None:
