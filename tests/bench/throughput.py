@@ -17,7 +17,7 @@ from tests.doubles.paced_engine import PacedEngine
 from tests.integration.proxy.conftest import STORY, Client
 
 GOAL_LOSS = 1.0  # per cent
-TOKENS = 1500
+TOKENS = 1000
 RATE = 1000.0  # tokens per second; far more than a CPU generates
 
 
