@@ -102,14 +102,7 @@ def create_app(
         question.blueprint(answers, history, bots),
         openai.blueprint(completions, bots, embedder or embeddings, generations.permit, model=model),
         ollama.blueprint(completions, bots, model=model, context_size=window.context_size),
-        kobold.blueprint(
-            completions,
-            running,
-            model=model,
-            gate=gate.status,
-            count_tokens=shared.count_tokens,
-            context_size=window.context_size,
-        ),
+        kobold.blueprint(completions, running, model=model, gate=gate.status, context_size=window.context_size),
         health.blueprint(checks, model, gate.status),
     ):
         app.register_blueprint(routes)

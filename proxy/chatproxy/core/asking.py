@@ -91,6 +91,8 @@ class Asking:
         conversation = self._history.conversation(caller.owner, answer.conversation_id)
         bot = self._bots.get(conversation.bot)
         turns = self._past(caller, conversation.id, answer.id)
+        if answer.finish_reason is None and (not turns or turns[-1].role != "user"):
+            raise NotFound(f"{message_id} has been replaced", public="This answer's question has been replaced.")
         return Ask(caller, bot, self._format(bot), conversation, turns, None, answer)
 
     def store(self, ask: Ask) -> None:

@@ -96,6 +96,14 @@ class Completions:
             generation = Generation(fitted.prompt.text, fitted.max_tokens, stops, sampling, fitted.context_size)
             yield from self._run(place, order, generation, trim=True)
 
+    def count_tokens(self, caller: Caller, text: str) -> int:
+        """Tokens of `text` as a prompt, beginning-of-sequence token included. Raises RateLimited, EngineFailure."""
+        permit = self._generations.permit(caller)
+        try:
+            return self._window.count_tokens(text) if text else 0
+        finally:
+            permit.release()
+
     def _bot(self, order: ChatOrder) -> tuple[Bot, PromptFormat]:
         bot = self._bots.get(order.bot) if order.bot else Bot("", "Assistant", max_tokens=order.max_tokens or 512)
         prompt_format = self._formats.get(self._default_format if bot.format == "auto" else bot.format)

@@ -149,6 +149,7 @@ class _Stream:
         self._characters = 0
         self._over = False
         self.pieces = 0
+        self.read = False
         self.answer: list[str] = []
         self.finish: Finish | None = None
         self.usage = Usage(None, None)
@@ -159,6 +160,7 @@ class _Stream:
         overtime = 0
         with closing(engine.generate(self._generation)) as events:
             for event in events:
+                self.read = True
                 if self._run.cancelled:
                     self.reason = "cancelled"
                     return
@@ -192,8 +194,8 @@ class _Stream:
         return self._trim.feed(piece) if self._trim else piece
 
     def spent(self) -> int:
-        """Tokens to book: as counted, or as a guess where it ended early; none where no engine was asked."""
-        if self.usage.prompt_tokens is None and not self.pieces:
+        """Tokens to book: as counted, or as a guess where it ended early; none where no engine took the prompt."""
+        if not self.read:
             return 0
         prompt = self.usage.prompt_tokens or len(self._generation.prompt) // _CHARACTERS_PER_TOKEN
         return prompt + (self.usage.completion_tokens or self.pieces)

@@ -73,6 +73,10 @@ def looks_like_control(text: str) -> bool:
     return bool(_CONTROL_SHAPE.fullmatch(text))
 
 
+# Looking back keeps it linear: a long run is tried once, at its beginning.
+_CARRIAGE_RETURNS = re.compile(r"(?<!\r)\r+\n")
+
+
 class Neutraliser:
     """Breaks control strings anywhere, `line_markers` at the start of a line in any letter case, `inline_markers`
     anywhere as they are written; markers and the format's own strings also with invisible characters inside.
@@ -98,7 +102,8 @@ class Neutraliser:
         if own:  # [INST] is plain text to Llama 2's tokenizer: it reads the same with hidden characters in it
             branches = "|".join(f"{re.escape(s[0])}(?=[{INVISIBLE}]*{_spread(s[1:])})" for s in sorted(own))
             self._patterns.append((re.compile(branches), lambda found: f"{found[0]} "))
-        at_line = rf"(?:\A|(?<=[{_LINE_END}]))(?:[^\S{_LINE_END}]|[{INVISIBLE}])*"
+        # One class, not two that share a character: a run of that would be split up in exponentially many ways.
+        at_line = rf"(?:\A|(?<=[{_LINE_END}]))(?:(?![{_LINE_END}])[\s{INVISIBLE}])*"
         for markers, before, flags in ((set(line_markers), at_line, re.IGNORECASE), (inline, "", 0)):
             if branches := "|".join(_spread(marker) for marker in sorted(markers, key=len, reverse=True)):
                 pattern = re.compile(f"{before}(?:{branches})", flags)
@@ -107,7 +112,7 @@ class Neutraliser:
 
     def __call__(self, text: str) -> str:
         # koboldcpp hands the prompt to C, where a NUL ends it: everything behind would be lost without a word.
-        text = text.replace("\x00", "\ufffd").replace("\r\n", "\n")
+        text = _CARRIAGE_RETURNS.sub("\n", text.replace("\x00", "\ufffd"))
         before = None
         while before != text:  # a space could complete a control string that holds one
             before = text

@@ -6,9 +6,6 @@ point where history starts moves only once in a while, so that the engine's pref
 
 from __future__ import annotations
 
-import hashlib
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -21,8 +18,9 @@ from chatproxy.errors import ContextTooLong
 _USABLE = 0.95
 # History is dropped in blocks of this share of the budget.
 _STEP = 0.4
-# Turns whose size is remembered, by digest: the oldest turns of a long conversation are measured with each question.
-_REMEMBERED_TURNS = 8192
+# How long a token is in bytes, for the length of a block (English has four), and at most, averaged over a whole window.
+_BYTES_PER_TOKEN = 3.5
+_MOST_BYTES_PER_TOKEN = 16
 # A token is at least one byte, apart from a beginning-of-sequence token and a leading space that tokenizers add.
 _ADDED_TOKENS = 2
 # A prompt whose beginning is left out goes on at a line's start, if one comes within so many characters.
@@ -54,12 +52,14 @@ class Window:
     def __init__(self, engines: Tokenizer, context_size: int) -> None:
         self._engine = engines
         self._configured = context_size
-        self._known: OrderedDict[bytes, int] = OrderedDict()
-        self._lock = threading.Lock()
 
     def context_size(self) -> int:
         """Tokens of prompt and answer together."""
         return min(self._configured, self._engine.context_size() or self._configured)
+
+    def count_tokens(self, text: str) -> int:
+        """As the engine counts them."""
+        return self._engine.count_tokens(text)
 
     def fit(self, prompt_format: PromptFormat, bot: Bot, turns: Sequence[Turn], begun: str = "") -> Fitted:
         """Write `turns` (oldest first, the last one is the question) for `bot`; `begun` is what there is of the answer.
@@ -74,13 +74,19 @@ class Window:
         def render(dropped: int) -> Prompt:
             return prompt_format.render(bot, turns[dropped:])
 
-        prompt, tokens = self._measured(render(0), budget)
-        if tokens <= budget:
-            return self._fitted(Fitted(prompt, 0, max_tokens, context), written)
-        for dropped in self._cuts(turns, budget):
-            prompt, tokens = self._measured(render(dropped), budget)
+        cuts = self._cuts(turns, budget)
+        low, high, found = 0, len(cuts) - 1, None
+        # More text always means more tokens, so a few counts find the first cut that fits.
+        while low <= high:
+            middle = (low + high) // 2 if found or low else low
+            prompt = render(cuts[middle])
+            tokens = self._count(prompt.text, budget)
             if tokens <= budget:
-                return self._fitted(Fitted(prompt, dropped, max_tokens, context), written)
+                found, high = Fitted(prompt, cuts[middle], max_tokens, context), middle - 1
+            else:
+                low = middle + 1
+        if found:
+            return self._fitted(found, written)
         raise ContextTooLong(
             public=f"The message needs {tokens} tokens together with the bot's instructions, but only {budget} fit: "
             f"{context} in the model's context window, less {max_tokens} for the answer and 5 % reserve."
@@ -118,41 +124,30 @@ class Window:
         prompt = replace(fitted.prompt, text=fitted.prompt.text + begun)
         return replace(fitted, prompt=prompt, max_tokens=max(1, fitted.max_tokens - self._engine.count_tokens(begun)))
 
-    def _measured(self, prompt: Prompt, budget: int) -> tuple[Prompt, int]:
-        return prompt, self._count(prompt.text, budget)
-
     def _count(self, text: str, budget: int) -> int:
         """Tokens of `text`; an upper bound where that already fits, which spares the engine the question."""
         bound = len(text.encode()) + _ADDED_TOKENS
         return bound if bound <= budget else self._engine.count_tokens(text)
 
-    def _tokens_of_turn(self, text: str) -> int:
-        digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
-        with self._lock:
-            if digest in self._known:
-                self._known.move_to_end(digest)
-                return self._known[digest]
-        tokens = self._engine.count_tokens(text)
-        with self._lock:
-            self._known[digest] = tokens
-            while len(self._known) > _REMEMBERED_TURNS:
-                self._known.popitem(last=False)
-        return tokens
-
     def _cuts(self, turns: Sequence[Turn], budget: int) -> list[int]:
         """How many of the oldest turns may be dropped, ascending: whole blocks, at the end all but the newest turn.
 
-        Blocks are counted from the conversation's beginning, so the cuts stay where they are as it grows.
+        Blocks are measured in bytes from the conversation's beginning, so the cuts stay where they are as it grows, and
+        finding them asks the engine nothing. Those behind which far too much is left are not among them.
         """
-        last = len(turns) - 1
-        cuts: list[int] = []
-        block, total = max(1, int(budget * _STEP)), 0
-        for dropped, turn in enumerate(turns[:last], start=1):
-            total += self._tokens_of_turn(turn.text)
+        last, block = len(turns) - 1, max(1, int(budget * _STEP * _BYTES_PER_TOKEN))
+        sizes = [len(turn.text.encode()) for turn in turns]
+        most, left = budget * _MOST_BYTES_PER_TOKEN, sum(sizes)
+        cuts = [0] if left <= most or not last else []
+        passed = blocks = 0
+        for dropped, size in enumerate(sizes[:last], start=1):
+            passed, left = passed + size, left - size
             # What is left begins with a question: formats with strict turns know no other beginning.
-            if total >= block * (len(cuts) + 1) and turns[dropped].role == "user":
-                cuts.append(dropped)
-        return cuts if not last or cuts[-1:] == [last] else [*cuts, last]
+            if passed >= block * (blocks + 1) and turns[dropped].role == "user":
+                blocks = passed // block
+                if left <= most:
+                    cuts.append(dropped)
+        return cuts if cuts[-1:] == [last] else [*cuts, last]
 
 
 def _from_next_line(text: str, cut: int) -> str:

@@ -17,7 +17,8 @@ from chatproxy.core.asking import Question
 from chatproxy.core.generation import Queued, Token
 from chatproxy.core.types import Usage
 from chatproxy.errors import ChatProxyError, InvalidRequest, NotFound
-from chatproxy.web.auth import caller, needs
+from chatproxy.web import query
+from chatproxy.web.auth import needs
 from chatproxy.web.body import Fields, read_object
 from chatproxy.web.clients import watch
 from chatproxy.web.markdown import to_html
@@ -37,26 +38,30 @@ def blueprint(answers: Answers) -> Blueprint:
     @routes.post("/api/v1/chat")
     @needs("chat")
     def chat() -> Response:
+        query.check_known("user_id")
         question, streamed = _read_question()
         return respond(answers.reply(question), streamed=streamed)
 
     @routes.post("/api/v1/messages/<message_id>/regenerate")
     @needs("chat")
     def regenerate(message_id: str) -> Response:
+        query.check_known("user_id")
         fields = Fields(read_object(request, known=("stream",), may_be_empty=True))
-        question = Question(caller(), "", instead_of=_checked(message_id))
+        question = Question(query.asker(), "", instead_of=_checked(message_id))
         return respond(answers.reply(question), streamed=fields.flag("stream") or False)
 
     @routes.get("/api/v1/chat/<message_id>/stream")
     @needs("chat")
     def resume(message_id: str) -> Response:
+        query.check_known("user_id")
         after = _last_event_id()
-        return respond(answers.resume(caller(), _checked(message_id), after), streamed=True, after=after)
+        return respond(answers.resume(query.asker(), _checked(message_id), after), streamed=True, after=after)
 
     @routes.post("/api/v1/chat/<message_id>/cancel")
     @needs("chat")
     def cancel(message_id: str) -> Response:
-        return json_response({"cancelled": answers.cancel(caller(), _checked(message_id))})
+        query.check_known("user_id")
+        return json_response({"cancelled": answers.cancel(query.asker(), _checked(message_id))})
 
     return routes
 
@@ -89,7 +94,7 @@ def _read_question() -> tuple[Question, bool]:
     if message is None or not message.strip():
         raise InvalidRequest("message: is missing or empty")
     question = Question(
-        caller(),
+        query.asker(),
         message,
         conversation_id=fields.pattern("conversation_id", _ID, "the id of a conversation"),
         bot=fields.pattern("bot", r"[a-z0-9][a-z0-9_-]{0,63}", "the name of a bot"),

@@ -40,13 +40,12 @@ def blueprint(
     *,
     model: str,
     gate: Callable[[], GateStatus],
-    count_tokens: Callable[[str], int],
     context_size: Callable[[], int],
 ) -> Blueprint:
-    """The routes. `gate` tells how busy the engine is; `count_tokens` and `context_size` are in its tokens."""
+    """The routes. `gate` tells how busy the engine is; `context_size` is in its tokens."""
     routes = Blueprint("kobold", __name__)
     performance = Performance(gate)
     kobold_generate.add_routes(routes, completions, performance)
-    kobold_extra.add_routes(routes, running, performance, count_tokens)
+    kobold_extra.add_routes(routes, completions, running, performance)
     kobold_extra.add_connect_routes(routes, model, context_size)
     return routes

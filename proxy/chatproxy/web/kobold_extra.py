@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from flask import Blueprint, Response, request
 
-from chatproxy.core.completions import DEFAULT_LENGTH
+from chatproxy.core.completions import DEFAULT_LENGTH, Completions
 from chatproxy.core.running import Run, Running
 from chatproxy.web.auth import caller, identity, needs
 from chatproxy.web.body import Fields, read_object
@@ -35,13 +35,8 @@ _LONGEST_TEXT = 2_000_000  # characters, as a prompt
 _ABORT_S = 1.0
 
 
-def add_routes(
-    routes: Blueprint,
-    running: Running,
-    performance: Performance,
-    count_tokens: Callable[[str], int],
-) -> None:
-    """What belongs to generations. `count_tokens` counts a text as a prompt, beginning-of-sequence token included."""
+def add_routes(routes: Blueprint, completions: Completions, running: Running, performance: Performance) -> None:
+    """What belongs to generations."""
 
     @routes.post("/api/extra/abort")
     @needs("kobold")
@@ -63,7 +58,7 @@ def add_routes(
     @needs("kobold")
     def tokencount() -> Response:
         text = Fields(read_object(request)).text("prompt", most=_LONGEST_TEXT, default="")
-        return json_response({"value": count_tokens(text or "")})
+        return json_response({"value": completions.count_tokens(caller(), text or "")})
 
     @routes.get("/api/extra/perf")
     @needs("kobold")

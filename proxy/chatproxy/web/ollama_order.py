@@ -33,7 +33,7 @@ _LONGEST_TEXT = 2_000_000  # characters
 _LONGEST_CONTEXT = 1 << 20
 _LONGEST_ANSWER = 8192  # tokens
 _RAW_LENGTH = 512  # tokens of a raw answer whose length was left open, as for the bare model's chat
-_MOST_MESSAGES = 10_000
+_MOST_MESSAGES = 1000
 _NUMBERS: dict[str, tuple[str, float, float]] = {
     "temperature": ("temperature", 0, 5),
     "top_p": ("top_p", 0, 1),

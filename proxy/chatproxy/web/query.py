@@ -6,8 +6,9 @@ import re
 
 from flask import request
 
+from chatproxy.core.types import Caller
 from chatproxy.errors import InvalidRequest
-from chatproxy.web.auth import identity
+from chatproxy.web.auth import caller, identity
 
 _LIMIT, _MOST = 50, 200
 _LONGEST_USER_ID = 200  # characters
@@ -33,6 +34,14 @@ def owner_of(user_id: str) -> str:
     if not 1 <= len(user_id) <= _LONGEST_USER_ID or not user_id.isprintable():
         raise InvalidRequest(f"user_id: must be 1 to {_LONGEST_USER_ID} printable characters")
     return identity().owner_of(user_id)
+
+
+def asker() -> Caller:
+    """For whom an answer is: the key's holder, or with `user_id` one of its users."""
+    user_id = request.args.get("user_id")
+    if user_id is not None:
+        owner_of(user_id)
+    return caller(user_id)
 
 
 def paging() -> tuple[int, str | None]:

@@ -113,3 +113,21 @@ def test_the_place_where_a_raw_prompt_begins_moves_in_large_steps() -> None:
         story = "".join(f"line {number} of the story\n" for number in range(lines))
         begins.add(window.check("Memory. ", story, 80, 256).text[:20])
     assert len(begins) <= 5
+
+
+@pytest.mark.parametrize(("count", "words"), [(401, 60), (1001, 500), (1001, 5)])
+def test_a_long_conversation_is_fitted_with_a_few_counts(count: int, words: int) -> None:
+    engine = FakeEngine()
+    long = [Turn("user" if number % 2 == 0 else "assistant", "word " * words) for number in range(count)]
+    fitted = Window(engine, 4096).fit(CHATML, BOT, long)
+    assert fitted.dropped_turns % 2 == 0
+    assert len(engine.counted) <= 6
+    assert sum(map(len, engine.counted)) < 6 * 16 * 4096
+
+
+def test_no_more_is_left_out_than_one_block() -> None:
+    engine = FakeEngine()
+    long = [Turn("user" if number % 2 == 0 else "assistant", "abc " * 100) for number in range(101)]
+    fitted = Window(engine, 4096).fit(CHATML, BOT, long)
+    budget = int(4096 * 0.95) - fitted.max_tokens
+    assert budget * 0.4 < engine.count_tokens(fitted.prompt.text) <= budget
