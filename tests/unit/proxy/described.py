@@ -51,7 +51,7 @@ def call_and_check(
     response = case.call(base_url=base_url, headers=headers)
     excluded = ["positive_data_acceptance"] if _is_unsayable(response) else []
     if base_url:
-        # Its wrong keys come from one address, which is soon told 429 instead of 401; test_authorization.py has them all.
+        # Wrong keys from one address are soon told 429 instead of 401; test_authorization.py has them all.
         excluded.append("ignored_auth")
     case.validate_response(
         response,
