@@ -44,11 +44,21 @@ def example_body(document: dict[str, Any], method: str, path: str, *, streamed: 
     return {**example, "model": "model"} if "model" in example else example
 
 
-def call_and_check(case: Case, document: dict[str, Any], headers: dict[str, str]) -> None:
+def call_and_check(
+    case: Case, document: dict[str, Any], headers: dict[str, str], *, base_url: str | None = None
+) -> None:
     """Send what schemathesis has thought of, and hold the answer against the description."""
-    response = case.call(headers=headers)
-    excluded = CHECKS.get_by_names(["positive_data_acceptance"]) if _is_unsayable(response) else []
-    case.validate_response(response, headers=headers, excluded_checks=excluded)
+    response = case.call(base_url=base_url, headers=headers)
+    excluded = ["positive_data_acceptance"] if _is_unsayable(response) else []
+    if base_url:
+        # Wrong keys from one address are soon told 429 instead of 401; test_authorization.py has them all.
+        excluded.append("ignored_auth")
+    case.validate_response(
+        response,
+        headers=headers,
+        excluded_checks=CHECKS.get_by_names(excluded),
+        transport_kwargs={"base_url": base_url} if base_url else None,
+    )
     content_type = response.headers.get("content-type", [""])[0]
     check_stream(document, case.operation.path, case.operation.method.lower(), content_type, response.text)
 
