@@ -28,7 +28,7 @@ class Holder:
         key, record = Keyring(keys).create("test", frozenset({"chat"}))
         self.identity = Identity(record.id, "test", frozenset({"chat"}))
         app = create_app(
-            Settings(trusted_hops=0), engine=FakeEngine(), history=history, keys=keys, bots=FakeBots(), checks=()
+            Settings(trusted_hops=0), engines=(FakeEngine(),), history=history, keys=keys, bots=FakeBots(), checks=()
         )
         self.client: FlaskClient = app.test_client()
         self.client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {key}"
