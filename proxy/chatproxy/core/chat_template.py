@@ -4,7 +4,7 @@ Whoever made the model file wrote this program. It runs in Jinja's immutable san
 CVE-2024-34359 for not doing so), every loop and every piece of its output looks at the clock, and `probe` runs it in a
 child process with limits before it is used at all.
 
-Environment: https://huggingface.co/docs/transformers/chat_templating_writing and `_compile_jinja_template` in
+Environment: the transformers documentation ("Writing a chat template") and `_compile_jinja_template` in
 transformers/utils/chat_template_utils.py. Runs as a program too (the child of `probe`), so it imports nothing of the
 package.
 """

@@ -1,7 +1,7 @@
 """Kobold's clients against the running proxy: real libraries, and SillyTavern's and KoboldAI Lite's own call sequences.
 
 The sequences were read in SillyTavern's src/endpoints/backends/kobold.js (1.13) and in KoboldAI Lite's index.html as
-koboldcpp ships it. Neither is in a package registry.
+koboldcpp ships it.
 """
 
 from __future__ import annotations
