@@ -82,10 +82,9 @@ def create_app(
         watch(real_engines, gate)
     generations = Generations(shared, gate, _limiter(settings, usage or MongoUsage(database)))
     window, running = Window(shared, settings.context_size), Running()
-    default_format = settings.prompt_format
-    asking = Asking(history, bots, formats, default_bot=settings.default_bot, default_format=default_format)
+    asking = Asking(history, bots, formats, default_bot=settings.default_bot)
     answers = Answers(asking, generations, window, history, running)
-    completions = Completions(generations, window, bots, formats, running, default_format=default_format)
+    completions = Completions(generations, window, bots, formats, running)
 
     if checks is None:
         chroma = Chroma(settings.chroma_url, token=settings.chroma_token)
@@ -156,9 +155,7 @@ def _formats(settings: Settings) -> Formats:
             raise
         _log.warning("%s; the known control tokens of all model families are guarded against instead", error)
     formats = Formats(settings.formats_dir, model=model)
-    if automatic:
-        formats.set_auto(decide(formats, model, settings.model))
-    formats.get(settings.prompt_format)
+    formats.set_auto(decide(formats, model, settings.model) if automatic else formats.get(settings.prompt_format))
     return formats
 
 

@@ -48,11 +48,9 @@ class Ask:
 class Asking:
     """Looks up and stores what belongs to a question."""
 
-    def __init__(
-        self, history: History, bots: Bots, formats: Formats, *, default_bot: str, default_format: str
-    ) -> None:
+    def __init__(self, history: History, bots: Bots, formats: Formats, *, default_bot: str) -> None:
         self._history, self._bots, self._formats = history, bots, formats
-        self._default_bot, self._default_format = default_bot, default_format
+        self._default_bot = default_bot
 
     def of(self, question: Question) -> Ask:
         """Stores nothing. Raises NotFound, InvalidRequest, StorageUnavailable."""
@@ -73,7 +71,7 @@ class Asking:
         return Ask(
             question.caller,
             bot,
-            self._format(bot),
+            self._formats.get(bot.format),
             conversation,
             [*past, asked.turn],
             asked,
@@ -93,7 +91,7 @@ class Asking:
         turns = self._past(caller, conversation.id, answer.id)
         if answer.finish_reason is None and (not turns or turns[-1].role != "user"):
             raise NotFound(f"{message_id} has been replaced", public="This answer's question has been replaced.")
-        return Ask(caller, bot, self._format(bot), conversation, turns, None, answer)
+        return Ask(caller, bot, self._formats.get(bot.format), conversation, turns, None, answer)
 
     def store(self, ask: Ask) -> None:
         """Put question and answer side by side. Raises StorageUnavailable, NotFound."""
@@ -130,9 +128,6 @@ class Asking:
     def _past(self, caller: Caller, conversation_id: str, before: str | None) -> list[Turn]:
         past = self._history.recent(caller.owner, conversation_id, before=before)
         return [message.turn for message in past if message.text]
-
-    def _format(self, bot: Bot) -> PromptFormat:
-        return self._formats.get(self._default_format if bot.format == "auto" else bot.format)
 
 
 def _begun(question: Question, bot: Bot) -> Conversation:

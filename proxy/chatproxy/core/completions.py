@@ -71,11 +71,9 @@ class Completions:
         bots: Bots,
         formats: Formats,
         running: Running,
-        *,
-        default_format: str,
     ) -> None:
         self._generations, self._window, self._running = generations, window, running
-        self._bots, self._formats, self._default_format = bots, formats, default_format
+        self._bots, self._formats = bots, formats
 
     def text(self, order: TextOrder) -> Generator[Accepted | GenerationEvent]:
         """Yield Accepted first and Finished last. Raises Busy, RateLimited, ContextTooLong before, EngineFailure."""
@@ -106,7 +104,7 @@ class Completions:
 
     def _bot(self, order: ChatOrder) -> tuple[Bot, PromptFormat]:
         bot = self._bots.get(order.bot) if order.bot else Bot("", "Assistant", max_tokens=order.max_tokens or 512)
-        prompt_format = self._formats.get(self._default_format if bot.format == "auto" else bot.format)
+        prompt_format = self._formats.get(bot.format)
         # Whatever a client calls its system text may hold what its own users wrote.
         asked = prompt_format.neutral(bot, order.system)
         system = "\n\n".join(part for part in (bot.system, asked) if part)

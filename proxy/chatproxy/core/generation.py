@@ -117,7 +117,7 @@ class Generations:
                 except (EngineFailure, Busy):
                     if stream.pieces or not place.ticket.retry():
                         raise
-            usage = self._usage(generation.prompt, "".join(stream.answer), stream)
+            usage = self._usage(generation.prompt, run.text, stream)
         finally:
             place.permit.spend(stream.spent())
         yield Finished(stream.reason, usage)
@@ -150,7 +150,6 @@ class _Stream:
         self._over = False
         self.pieces = 0
         self.read = False
-        self.answer: list[str] = []
         self.finish: Finish | None = None
         self.usage = Usage(None, None)
         self.reason: Literal["stop", "length", "cancelled"] = "stop"
@@ -169,7 +168,6 @@ class _Stream:
                     continue
                 piece = self._shown(event)
                 if piece:
-                    self.answer.append(piece)
                     self._run.feed(piece)
                     yield Token(piece)
                 overtime += self._stop.stopped

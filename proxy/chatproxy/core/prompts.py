@@ -168,7 +168,7 @@ class Formats:
         return {name: self._formats[name] for name in sorted(self.names)}
 
     def set_auto(self, prompt_format: PromptFormat) -> None:
-        """Have `prompt_format` found as "auto"."""
+        """Have `prompt_format` found as "auto", which is what bots say that take the appliance's own."""
         self._formats[AUTO] = prompt_format
 
     def get(self, name: str) -> PromptFormat:

@@ -20,23 +20,6 @@ _log = logging.getLogger(__name__)
 PING_EVERY_S = 5.0
 _LOOK_EVERY_S = 0.5
 E = TypeVar("E")
-Frame = tuple[str, dict[str, Any]]
-
-
-def event_stream(
-    events: Generator[E],
-    frame: Callable[[E], Frame | None],
-    gone: Callable[[], bool],
-    *,
-    ping_every_s: float = PING_EVERY_S,
-) -> Response:
-    """Stream `events` as `frame` writes them: (event name, data), or None for those that are not told."""
-
-    def write(event: E) -> bytes:
-        told = frame(event)
-        return encode(*told) if told else b""
-
-    return stream(events, write, named_error, gone, ping_every_s=ping_every_s)
 
 
 def stream(

@@ -39,7 +39,7 @@ class Stage:
         self.engine = engine or FakeEngine()
         self.history, self.gate = MemoryHistory(), Gate(slots, queue)
         engines = Engines([self.engine])
-        asking = Asking(self.history, FakeBots(), Formats(), default_bot="assistant", default_format="chatml")
+        asking = Asking(self.history, FakeBots(), Formats(), default_bot="assistant")
         generations = Generations(engines, self.gate, Limiter(MemoryUsage()))
         self.answers = Answers(asking, generations, Window(engines, context), self.history, Running())
 

@@ -8,7 +8,7 @@ from collections.abc import Generator
 from chatproxy.core.generation import Token, Waiting
 from chatproxy.errors import EngineTimeout
 from chatproxy.web.clients import watch
-from chatproxy.web.sse import Frame, event_stream, stream, to_the_end
+from chatproxy.web.sse import encode, named_error, stream, to_the_end
 
 
 class Events:
@@ -27,12 +27,12 @@ class Events:
             self.closed = True
 
 
-def frame(event: Token | Waiting) -> Frame | None:
-    return ("token", {"text": event.text}) if isinstance(event, Token) else None
+def write(event: Token | Waiting) -> bytes:
+    return encode("token", {"text": event.text}) if isinstance(event, Token) else b""
 
 
 def body(events: Events, *, gone: bool = False, ping_every_s: float = 0.0) -> bytes:
-    response = event_stream(events(), frame, lambda: gone, ping_every_s=ping_every_s)
+    response = stream(events(), write, named_error, lambda: gone, ping_every_s=ping_every_s)
     text = b"".join(bytes(chunk) for chunk in response.response if isinstance(chunk, bytes))
     response.close()
     return text
@@ -66,7 +66,7 @@ def test_closing_before_the_first_byte_closes_the_source() -> None:
     events = Events(Token("a"), Token("b"))
     source = events()
     next(source)
-    event_stream(source, frame, lambda: False).close()
+    stream(source, write, named_error, lambda: False).close()
     assert events.closed
 
 
