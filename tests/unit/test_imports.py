@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[2] / "proxy" / "chatproxy"
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "proxy" / "chatproxy"
 
 # Layer -> what of the package it may import. `errors` may be imported by all and imports nothing itself.
 ALLOWED = {
@@ -37,7 +40,7 @@ def _layer(module: Path) -> str:
 
 def _imports(module: Path) -> Iterator[tuple[int, str]]:
     """(line, absolute dotted name) of every import, those inside functions too; `from a import b` gives `a.b`."""
-    inside = ("chatproxy", *module.relative_to(PACKAGE).parts[:-1])
+    inside = ("chatproxy", *module.relative_to(PACKAGE).parts[:-1]) if PACKAGE in module.parents else ()
     for node in ast.walk(ast.parse(module.read_text(), str(module))):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
@@ -75,6 +78,30 @@ def test_imports_go_one_way(module: Path) -> None:
 
 def test_every_layer_of_the_package_has_a_rule() -> None:
     assert {_layer(module) for module in _modules()} - {"__init__"} <= set(ALLOWED)
+
+
+def _pinned() -> set[str]:
+    pins = [ROOT / "proxy" / "requirements.txt", ROOT / "tests" / "requirements.txt"]
+    pins += ROOT.glob("images/*/requirements.txt")
+    return {_plain(name) for file in pins for name in re.findall(r"^([\w.-]+)==", file.read_text(), re.MULTILINE)}
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_every_library_that_a_test_imports_is_pinned() -> None:
+    """What was once installed by hand is there on one machine only."""
+    own = {"chatproxy", "images", "scripts", "tests"} | sys.stdlib_module_names
+    installed = packages_distributions()
+    pinned = _pinned()
+    missing = set()
+    for module in sorted((ROOT / "tests").rglob("*.py")):
+        for line, name in _imports(module):
+            top = name.split(".")[0]  # empty for a neighbour (`from . import x`)
+            if top and top not in own and not {_plain(each) for each in installed.get(top, ())} & pinned:
+                missing.add(f"{module.relative_to(ROOT)}:{line}: {top}")
+    assert missing == set()
 
 
 def test_the_rule_finds_what_it_forbids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
