@@ -1,15 +1,16 @@
-"""What both engine adapters share: a generation's stream under its two time-outs."""
+"""What both engine adapters share: a generation's stream under its two time-outs, as text."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from typing import Any
 
-from chatproxy.adapters.sse import EventParser
+from chatproxy.adapters.sse import EventParser, SurrogateJoiner
 from chatproxy.adapters.transport import Head, post
+from chatproxy.core.types import Idle, Text
 from chatproxy.errors import Busy, EngineFailure, EngineTimeout
 
 TICK_S = 0.5
@@ -24,6 +25,36 @@ class EngineRefused(EngineFailure):
         self.engine_status, self.body = status, body
 
 
+def generated(
+    url: str,
+    payload: Mapping[str, Any],
+    headers: Mapping[str, str],
+    read: Callable[[str], tuple[str, bool]],
+    *,
+    first_s: float,
+    idle_s: float,
+) -> Generator[Text | Idle]:
+    """Ask the engine and yield its text; `read` makes of an event's data its text and whether it was the last.
+
+    Events that have come together are told together: a proxy that lags behind catches up. Raises as `events` does.
+    """
+    joiner = SurrogateJoiner()
+    with closing(events(url, payload, headers, first_s=first_s, idle_s=idle_s)) as stream:
+        for batch in stream:
+            pieces, over = [], False
+            for data in batch:
+                piece, over = read(data)
+                pieces.append(piece)
+                if over:
+                    break
+            text = joiner.feed("".join(pieces))
+            yield Text(text, len(pieces)) if text else Idle()
+            if over:
+                break
+    if lost := joiner.flush():
+        yield Text(lost)
+
+
 def events(
     url: str,
     payload: Mapping[str, Any],
@@ -31,8 +62,8 @@ def events(
     *,
     first_s: float,
     idle_s: float,
-) -> Generator[str | None]:
-    """Yield the data of each event, None in moments of silence.
+) -> Generator[list[str]]:
+    """Yield the data of the events that came together; none when the request is out and in moments of silence.
 
     `first_s` runs from the request to the first event, `idle_s` between two events: comments and headers do not
     count, since an engine that has wedged may still send those. Raises EngineTimeout, EngineRefused, EngineFailure,
@@ -49,13 +80,15 @@ def events(
             elif piece and status != 200:
                 refusal = (refusal + piece)[:_LONGEST_ERROR]
             elif piece:
-                for data in parser.feed(piece):
+                batch = parser.feed(piece)
+                if batch:
+                    yield batch
+                    # The time that the consumer took is not the engine's.
                     deadline, silence = time.monotonic() + idle_s, f"silent for {idle_s:g} s"
-                    yield data
             if time.monotonic() > deadline:
                 raise EngineTimeout(f"{url}: {silence}")
             if piece is None:
-                yield None
+                yield []
     if status in (429, 503):
         raise Busy(f"{url}: HTTP {status}", public="The language model is occupied or still loading.", retry_after=5)
     if status != 200:

@@ -13,14 +13,12 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Generator
-from contextlib import closing
 from typing import Any
 
 from chatproxy.adapters.calls import CallFailed, Service
-from chatproxy.adapters.engine_stream import decode, events
+from chatproxy.adapters.engine_stream import decode, generated
 from chatproxy.adapters.remembered import Remembered
-from chatproxy.adapters.sse import SurrogateJoiner
-from chatproxy.core.types import EngineEvent, Finish, Generation, Idle, Text
+from chatproxy.core.types import EngineEvent, Finish, Generation
 from chatproxy.errors import EngineFailure, EngineTimeout, Unhealthy
 
 _log = logging.getLogger(__name__)
@@ -31,6 +29,36 @@ _FACTS_LAST_S = 60.0
 # Before this version, an abort while the prompt was being read left a wrong prompt cache behind: the next identical
 # prompt was answered from another context.
 _SAFE_ABORT = (1, 80)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Facts:
+    """Context size in tokens, (major, minor) version, the model's name."""
+
+    context_size: int
+    version: tuple[int, int]
+    model: str
+
+
+class _End:
+    """Whether a stream has begun, and its end."""
+
+    def __init__(self) -> None:
+        self.begun = False
+        self._finish: Finish | None = None
+
+    def read(self, data: str) -> tuple[str, bool]:
+        """See engine_stream.generated."""
+        self.begun = True
+        text, self._finish = _read(decode(data))
+        return text, self._finish is not None
+
+    def finish(self) -> Finish:
+        if not self._finish:
+            raise EngineFailure(
+                "koboldcpp closed the stream without an end" if self.begun else "koboldcpp gave an empty answer"
+            )
+        return self._finish
 
 
 class Koboldcpp:
@@ -60,28 +88,15 @@ class Koboldcpp:
         """See core.ports.Engine."""
         payload = _payload(generation)
         url = f"{self._service.base_url}/api/extra/generate/stream"
-        joiner = SurrogateJoiner()
-        begun = False
+        end = _End()
         try:
-            with closing(
-                events(url, payload, self._headers, first_s=self._first_token_s, idle_s=self._idle_s)
-            ) as stream:
-                for data in stream:
-                    if data is None:
-                        yield Idle()
-                        continue
-                    begun = True
-                    text, finish = _read(decode(data))
-                    text = joiner.feed(text) + (joiner.flush() if finish else "")
-                    if text:
-                        yield Text(text)
-                    if finish:
-                        yield finish
-                        return
+            yield from generated(
+                url, payload, self._headers, end.read, first_s=self._first_token_s, idle_s=self._idle_s
+            )
         except (GeneratorExit, EngineTimeout):
-            self._abort(payload["genkey"], begun)
+            self._abort(payload["genkey"], end.begun)
             raise
-        raise EngineFailure("koboldcpp closed the stream without an end" if begun else "koboldcpp gave an empty answer")
+        yield end.finish()
 
     def count_tokens(self, text: str) -> int:
         """See core.ports.Engine."""
@@ -93,7 +108,11 @@ class Koboldcpp:
 
     def context_size(self) -> int | None:
         """See core.ports.Engine."""
-        return self._facts.get()[0]
+        return self._facts.get().context_size
+
+    def model(self) -> str:
+        """See core.ports.Engine."""
+        return self._facts.get().model
 
     def check(self) -> None:
         """See core.ports.HealthCheck."""
@@ -109,19 +128,18 @@ class Koboldcpp:
     def _abort(self, genkey: str, begun: bool) -> None:
         """Stop a generation that nobody waits for. The closed connection stops it too, but only once it generates."""
         try:
-            if not begun and self._facts.get()[1] < _SAFE_ABORT:
+            if not begun and self._facts.get().version < _SAFE_ABORT:
                 return
             self._post("/api/extra/abort", {"genkey": genkey})
         except EngineFailure as error:
             _log.info("abort failed: %s", error)
 
-    def _read_facts(self) -> tuple[int, tuple[int, int]]:
-        """(context size in tokens, version)."""
+    def _read_facts(self) -> _Facts:
         context = self._get("/api/extra/true_max_context_length").get("value")
         version = re.match(r"(\d+)\.(\d+)", str(self._get("/api/extra/version").get("version")))
         if not isinstance(context, int) or context <= 0 or not version:
             raise EngineFailure("koboldcpp does not tell its context size or version")
-        return context, (int(version[1]), int(version[2]))
+        return _Facts(context, (int(version[1]), int(version[2])), str(self._get("/api/v1/model").get("result")))
 
     def _get(self, path: str) -> dict[str, Any]:
         try:

@@ -25,7 +25,7 @@ from chatproxy.adapters.mongo_documents import (
     said,
 )
 from chatproxy.adapters.mongo_superseded import Range, shown
-from chatproxy.core.types import Conversation, Feedback, Message, Page
+from chatproxy.core.types import Conversation, Feedback, Message, Page, Past
 from chatproxy.errors import InvalidRequest
 
 # What one prompt may look back on. The start moves in blocks of places, so that the prompt's beginning stays the same
@@ -79,19 +79,15 @@ class MongoHistory:
         more = len(found) > limit
         return Page([message_of(document) for document in found[:limit]], str(found[-1]["seq"]) if more else None)
 
-    def recent(self, owner: str, conversation_id: str, *, before: str | None = None) -> Sequence[Message]:
+    def past(self, owner: str, conversation_id: str, *, before: str | None = None) -> Past:
         """See core.ports.History."""
         with self._database.opened() as database:
             conversation = _own(database, owner, conversation_id)
-            end = conversation["messages"]
-            if before is not None:
-                message = database["messages"].find_one({"_id": before, "conversation_id": conversation_id}, {"seq": 1})
-                if message is None:
-                    raise no_message(before)
-                end = message["seq"]
+            end = conversation["messages"] if before is None else _place(database, conversation_id, before)
             ranges = reversed(list(shown(hidden_in(database, conversation), 0, end)))
             found = _read(database, conversation_id, ranges, _RECENT + _RECENT_BLOCK, newest_first=True)
-        return [message_of(document) for document in found[_first_recent(found) :]]
+        messages = [message_of(document) for document in found[_first_recent(found) :]]
+        return Past(conversation_of(conversation), messages)
 
     def message(self, owner: str, message_id: str) -> Message:
         """See core.ports.History."""
@@ -171,6 +167,13 @@ def _own(database: MongoDatabase[Document], owner: str, conversation_id: str) ->
     if document is None:
         raise no_conversation(conversation_id)
     return document
+
+
+def _place(database: MongoDatabase[Document], conversation_id: str, message_id: str) -> int:
+    message = database["messages"].find_one({"_id": message_id, "conversation_id": conversation_id}, {"seq": 1})
+    if message is None:
+        raise no_message(message_id)
+    return int(message["seq"])
 
 
 def _own_message(database: MongoDatabase[Document], owner: str, message_id: str) -> Document:

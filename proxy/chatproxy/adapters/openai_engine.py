@@ -7,15 +7,13 @@ says that it is one. Others get what OpenAI's API knows, and their tokens are es
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 from chatproxy.adapters.calls import CallFailed, Service
-from chatproxy.adapters.engine_stream import EngineRefused, decode, events
+from chatproxy.adapters.engine_stream import EngineRefused, decode, generated
 from chatproxy.adapters.remembered import Remembered
-from chatproxy.adapters.sse import SurrogateJoiner
-from chatproxy.core.types import EngineEvent, Finish, Generation, Idle, Sampling, Text
+from chatproxy.core.types import EngineEvent, Finish, Generation, Sampling
 from chatproxy.errors import ContextTooLong, EngineFailure, Unhealthy
 
 _CALL_TIMEOUT_S = 10.0
@@ -58,6 +56,36 @@ _OPENAI_STOPS = 4
 class _Facts:
     llama_cpp: bool
     context_size: int | None
+    model: str
+
+
+class _End:
+    """What a stream says of its own end, on the way there."""
+
+    def __init__(self) -> None:
+        self._reason: str | None = None
+        self._usage: dict[str, Any] = {}
+
+    def read(self, data: str) -> tuple[str, bool]:
+        """See engine_stream.generated."""
+        if data.strip() == "[DONE]":
+            return "", True
+        event = decode(data)
+        if "prompt_progress" in event:
+            return "", False
+        text, self._reason = _read(event, self._reason)
+        if isinstance(event.get("usage"), dict):
+            self._usage = event["usage"]
+        return text, False
+
+    def finish(self) -> Finish:
+        if self._reason is None:
+            raise EngineFailure("the engine closed the stream without an end")
+        return Finish(
+            "length" if self._reason == "length" else "stop",
+            _whole(self._usage, "prompt_tokens"),
+            _whole(self._usage, "completion_tokens"),
+        )
 
 
 class OpenAiEngine:
@@ -88,41 +116,16 @@ class OpenAiEngine:
         """See core.ports.Engine. Closing the connection stops this kind of engine."""
         url = f"{self._service.base_url}/v1/completions"
         payload = self._payload(generation, llama_cpp=self._facts.get().llama_cpp)
-        joiner = SurrogateJoiner()
-        reason: str | None = None
-        usage: dict[str, Any] = {}
+        end = _End()
         try:
-            with closing(
-                events(url, payload, self._headers, first_s=self._first_token_s, idle_s=self._idle_s)
-            ) as stream:
-                for data in stream:
-                    if data is None:
-                        yield Idle()
-                        continue
-                    if data.strip() == "[DONE]":
-                        break
-                    event = decode(data)
-                    if "prompt_progress" in event:
-                        yield Idle()
-                        continue
-                    text, reason = _read(event, reason)
-                    usage = event["usage"] if isinstance(event.get("usage"), dict) else usage
-                    text = joiner.feed(text)
-                    if text:
-                        yield Text(text)
+            yield from generated(
+                url, payload, self._headers, end.read, first_s=self._first_token_s, idle_s=self._idle_s
+            )
         except EngineRefused as refusal:
             if b"exceed_context_size" in refusal.body or b"context_length_exceeded" in refusal.body:
                 raise ContextTooLong(str(refusal)) from None
             raise
-        if reason is None:
-            raise EngineFailure("the engine closed the stream without an end")
-        if lost := joiner.flush():
-            yield Text(lost)
-        yield Finish(
-            "length" if reason == "length" else "stop",
-            _whole(usage, "prompt_tokens"),
-            _whole(usage, "completion_tokens"),
-        )
+        yield end.finish()
 
     def count_tokens(self, text: str) -> int:
         """See core.ports.Engine. Without a tokenizer: a careful estimate of one token for every two bytes."""
@@ -142,6 +145,10 @@ class OpenAiEngine:
     def context_size(self) -> int | None:
         """See core.ports.Engine."""
         return self._facts.get().context_size
+
+    def model(self) -> str:
+        """See core.ports.Engine."""
+        return self._facts.get().model
 
     def check(self) -> None:
         """See core.ports.HealthCheck."""
@@ -184,7 +191,7 @@ def _facts(models: Any) -> _Facts:
     first = data[0] if isinstance(data, list) and data and isinstance(data[0], dict) else {}
     meta = first.get("meta") if isinstance(first.get("meta"), dict) else {}
     llama_cpp = first.get("owned_by") == "llamacpp"
-    return _Facts(llama_cpp, _whole(meta, "n_ctx") if llama_cpp else None)
+    return _Facts(llama_cpp, _whole(meta, "n_ctx") if llama_cpp else None, str(first.get("id")))
 
 
 def _read(event: dict[str, Any], reason: str | None) -> tuple[str, str | None]:

@@ -2,26 +2,31 @@
 
 Ordinary calls go through `requests` (adapters/calls.py). A generation cannot: while an engine reads a prompt it sends
 nothing, not even headers, for minutes, and a thread blocked in a library's read can neither ping its client nor notice
-that the client has left. Here the socket is polled and each moment of silence is handed to the caller.
+that the client has left. Here a read ends after a moment of silence, which is handed to the caller.
+
+The kernel keeps that time (SO_RCVTIMEO), so that a token costs one system call to read: with hundreds of streams each
+further one is another turn of waiting for the interpreter. The bytes are parsed by llhttp, as in Node.js.
 """
 
 from __future__ import annotations
 
-import select
 import socket
 import ssl
+import struct
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-import h11
+import httptools
 
 from chatproxy.errors import EngineFailure
 
 CONNECT_TIMEOUT_S = 5.0
-# One write or one TLS record may not take longer than this; waiting for the engine is not limited here.
-_SOCKET_TIMEOUT_S = 30.0
+# The request may take so long to send; waiting for the engine is not limited here.
+_WRITE_TIMEOUT_S = 30.0
 _READ_BYTES = 65536
+# llhttp would take status line and headers of any size.
+_LONGEST_HEAD = 65536
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +38,7 @@ class Head:
 
 
 def post(url: str, body: bytes, headers: Mapping[str, str], *, tick_s: float) -> Generator[Head | bytes | None]:
-    """Yield Head, then pieces of the body; None whenever `tick_s` seconds passed without a byte.
+    """Yield None when the request is out, then Head and pieces of the body; None whenever `tick_s` seconds are silent.
 
     Closing the generator closes the connection. Raises EngineFailure when the engine cannot be reached, hangs up
     before its answer is complete, or does not speak HTTP.
@@ -41,53 +46,111 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, tick_s: float) ->
     parts = urlsplit(url)
     try:
         with _connect(parts.hostname or "", parts.port, parts.scheme == "https") as connection:
-            protocol = h11.Connection(h11.CLIENT)
-            connection.sendall(_request(protocol, parts.netloc.rpartition("@")[2], parts.path, body, headers))
-            yield from _answer(protocol, connection, tick_s)
-    except h11.RemoteProtocolError as error:
-        raise EngineFailure(f"{url}: not a complete HTTP answer: {error}") from error
+            connection.sendall(_request(parts.netloc.rpartition("@")[2], parts.path, body, headers))
+            _end_reads_after(connection, tick_s)
+            yield None
+            yield from _answer(connection)
+    except httptools.HttpParserError as error:
+        raise EngineFailure(f"{url}: not HTTP: {error}") from error
     except OSError as error:
         raise EngineFailure(f"{url}: {error}") from error
 
 
 def _connect(host: str, port: int | None, tls: bool) -> socket.socket:
     connection = socket.create_connection((host, port or (443 if tls else 80)), timeout=CONNECT_TIMEOUT_S)
-    connection.settimeout(_SOCKET_TIMEOUT_S)
+    connection.settimeout(_WRITE_TIMEOUT_S)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return ssl.create_default_context().wrap_socket(connection, server_hostname=host) if tls else connection
 
 
-def _request(protocol: h11.Connection, host: str, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+def _end_reads_after(connection: socket.socket, seconds: float) -> None:
+    """Have `recv` end after so much silence: with BlockingIOError, over TLS with TimeoutError."""
+    if isinstance(connection, ssl.SSLSocket):
+        connection.settimeout(seconds)  # OpenSSL would only read on
+        return
+    connection.settimeout(None)  # blocking, as Python sees it
+    # socket(7): a struct timeval, here that of 64-bit Linux.
+    silence = struct.pack("@qq", int(seconds), int(seconds % 1 * 1e6))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, silence)
+
+
+def _request(host: str, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
     # Always with Content-Length: koboldcpp does not understand chunked request bodies.
-    fields = [
-        ("Host", host),
-        ("Content-Type", "application/json"),
-        ("Content-Length", str(len(body))),
-        ("Connection", "close"),
-        *headers.items(),
-    ]
-    events = [h11.Request(method="POST", target=path or "/", headers=fields), h11.Data(body), h11.EndOfMessage()]
-    return b"".join(protocol.send(event) or b"" for event in events)
+    fields = {
+        "Host": host,
+        "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
+        "Connection": "close",
+        **headers,
+    }
+    lines = [f"POST {path or '/'} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+    if not all(line.isascii() and line.isprintable() for line in lines):
+        raise EngineFailure("the engine's address or key holds characters that cannot be sent")
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-def _answer(protocol: h11.Connection, connection: socket.socket, tick_s: float) -> Generator[Head | bytes | None]:
-    readable = select.poll()
-    readable.register(connection, select.POLLIN)
-    while True:
-        event = protocol.next_event()
-        if event is h11.NEED_DATA:
-            if not _pending(connection) and not readable.poll(tick_s * 1000):
-                yield None
-                continue
-            protocol.receive_data(connection.recv(_READ_BYTES))
-        elif isinstance(event, h11.Response):
-            yield Head(event.status_code, {name.decode(): value.decode("latin-1") for name, value in event.headers})
-        elif isinstance(event, h11.Data):
-            yield bytes(event.data)
-        elif isinstance(event, (h11.EndOfMessage, h11.ConnectionClosed)):
+def _answer(connection: socket.socket) -> Generator[Head | bytes | None]:
+    answer = _Answer()
+    answer.parser = httptools.HttpResponseParser(answer)
+    while not answer.complete:
+        try:
+            received = connection.recv(_READ_BYTES)
+        except (BlockingIOError, TimeoutError):
+            yield None
+            continue
+        answer.feed(received)
+        yield from answer.take()
+
+
+class _Answer:
+    """What llhttp makes of the bytes, kept until it is taken."""
+
+    parser: httptools.HttpResponseParser
+
+    def __init__(self) -> None:
+        self.complete = False
+        self._headers: dict[str, str] = {}
+        self._head_bytes = 0
+        self._begun = False
+        self._ready: list[Head | bytes] = []
+
+    def feed(self, received: bytes) -> None:
+        """Take the next bytes, none where the connection was closed. Raises EngineFailure, HttpParserError."""
+        if not received:
+            # Without a length the end of the connection is the end of the answer.
+            self.complete = self._begun and not self._headers.keys() & {"content-length", "transfer-encoding"}
+            if not self.complete:
+                raise EngineFailure("the engine hung up before its answer was complete")
+        if not self._begun:
+            self._head_bytes += len(received)
+            if self._head_bytes > _LONGEST_HEAD:
+                raise EngineFailure("the engine sent headers without end")
+        try:
+            self.parser.feed_data(received)
+        except httptools.HttpParserError:
+            if not self.complete:  # what comes behind a complete answer is not ours
+                raise
+
+    def take(self) -> list[Head | bytes]:
+        """What has come since the last time."""
+        ready, self._ready = self._ready, []
+        return ready
+
+    # --- llhttp's events --------------------------------------------------------------------------------------------
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        status = self.parser.get_status_code()
+        if status < 200:  # "100 Continue" and its kin: the answer itself follows
+            self._headers.clear()
             return
+        self._begun = True
+        self._ready.append(Head(status, self._headers))
 
+    def on_body(self, body: bytes) -> None:
+        self._ready.append(body)
 
-def _pending(connection: socket.socket) -> bool:
-    """Whether TLS holds decrypted bytes that poll cannot see."""
-    return isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
+    def on_message_complete(self) -> None:
+        self.complete = self._begun

@@ -1,22 +1,24 @@
 """The whole flow of one reply, as one generator of events.
 
-    rule? -> place at the gate -> prompt that fits -> question stored -> turn at the engine -> tokens -> answer stored
+    rule? -> place at the gate -> prompt that fits -> engine asked -> question stored -> tokens -> answer stored
 
-The question is on disk, with its answer's empty place beside it, before the engine is asked. Whatever ends the reply
-early (engine, storage, the client leaving, a crash) frees the slot, stops the engine and leaves the part of the answer
-that was there as interrupted; `resume` goes on from it.
+The question is on disk, with its answer's empty place beside it, before the client hears anything; the engine reads the
+prompt meanwhile, or the request waits in the queue. Whatever ends the reply early (engine, storage, the client leaving,
+a crash) frees the slot, stops the engine and leaves the part of the answer that was there as interrupted; `resume` goes
+on from it.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from chatproxy.core.asking import Ask, Asking, Question
-from chatproxy.core.generation import Finished, Generations, Place, Queued, Token, Waiting
+from chatproxy.core.generation import Finished, GenerationEvent, Generations, Place, Queued, Token, Waiting
 from chatproxy.core.ports import History
 from chatproxy.core.running import Run, Running
 from chatproxy.core.sampling import PRESETS
@@ -84,12 +86,12 @@ class Answers:
             self._generations.enter(ask.caller, ask.conversation.id) as place,
             self._running.track(ask.caller.owner, ask.answer.id) as run,
         ):
-            fitted, failure = self._fit(ask)
-            self._asking.store(ask)
-            yield Started(ask.conversation.id, ask.answer.id)
-            if fitted is None:
-                raise failure or EngineFailure
-            yield from self._answer(ask, place, run, fitted)
+            fitted = self._fit(ask)
+            with closing(self._generate(ask, place, run, fitted)) as generation:
+                events = _begun(generation)
+                self._asking.store(ask)
+                yield Started(ask.conversation.id, ask.answer.id)
+                yield from self._answer(ask, run, events, _truncated(fitted))
 
     def resume(self, caller: Caller, message_id: str, after: int) -> Generator[AnswerEvent]:
         """Go on with an answer behind its first `after` characters; one that is complete is told again.
@@ -106,12 +108,11 @@ class Answers:
                 yield Done(ask.conversation.id, stored.id, stored.text, stored.finish_reason, usage, False)
                 return
             with self._generations.enter(caller, ask.conversation.id) as place:
-                fitted, failure = self._fit(ask)
+                fitted = self._fit(ask)
                 yield Started(ask.conversation.id, stored.id)
                 yield from _told(stored.text, after)
-                if fitted is None:
-                    raise failure or EngineFailure
-                yield from self._answer(ask, place, run, fitted)
+                with closing(self._generate(ask, place, run, fitted)) as events:
+                    yield from self._answer(ask, run, events, _truncated(fitted))
 
     def cancel(self, caller: Caller, message_id: str) -> bool:
         """End an answer that is being made; its own connection gets what there is of it. Raises NotFound.
@@ -137,30 +138,40 @@ class Answers:
         yield Token(text)
         yield Done(ask.conversation.id, answer.id, text, "rule", none, False)
 
-    def _fit(self, ask: Ask) -> tuple[Fitted | None, EngineFailure | None]:
+    def _fit(self, ask: Ask) -> Fitted | EngineFailure:
         """The prompt; or why the engine is not there even to count tokens: an error, but no lost message."""
         try:
-            return self._window.fit(ask.format, ask.bot, ask.turns, ask.answer.text), None
+            return self._window.fit(ask.format, ask.bot, ask.turns, ask.answer.text, conversation=ask.conversation.id)
         except EngineFailure as failure:
-            return None, failure
+            return failure
 
-    def _answer(self, ask: Ask, place: Place, run: Run, fitted: Fitted) -> Generator[AnswerEvent]:
+    def _generate(self, ask: Ask, place: Place, run: Run, fitted: Fitted | EngineFailure) -> Generator[GenerationEvent]:
+        if isinstance(fitted, EngineFailure):
+            raise fitted
+        prompt = fitted.prompt
         generation = Generation(
-            fitted.prompt.text, fitted.max_tokens, fitted.prompt.stops, PRESETS[ask.bot.sampling], fitted.context_size
+            prompt.text, fitted.max_tokens, prompt.stops, PRESETS[ask.bot.sampling], fitted.context_size
         )
+        begun = bool(ask.answer.text)
+        with closing(self._generations.run(place, generation, trim=True, run=run, begun=begun)) as events:
+            for event in events:
+                if isinstance(event, Finished):
+                    self._window.learn(ask.conversation.id, prompt.text, event.usage.prompt_tokens)
+                yield event
+
+    def _answer(self, ask: Ask, run: Run, events: Iterable[GenerationEvent], truncated: bool) -> Generator[AnswerEvent]:
         before = ask.answer.text
         stored_at = time.monotonic()
         finished: Finished | None = None
         try:
-            with closing(self._generations.run(place, generation, trim=True, run=run, begun=bool(before))) as events:
-                for event in events:
-                    if isinstance(event, Finished):
-                        finished = event
-                        continue
-                    if time.monotonic() - stored_at > _STORE_EVERY_S and run.text:
-                        self._keep_part(ask, before + run.text, durable=False)
-                        stored_at = time.monotonic()
-                    yield event
+            for event in events:
+                if isinstance(event, Finished):
+                    finished = event
+                    continue
+                if time.monotonic() - stored_at > _STORE_EVERY_S and run.text:
+                    self._keep_part(ask, before + run.text, durable=False)
+                    stored_at = time.monotonic()
+                yield event
         except BaseException:  # the client leaving is one of these
             self._keep_part(ask, before + run.text)
             raise
@@ -170,7 +181,6 @@ class Answers:
         status: Status = "interrupted" if finished.reason == "cancelled" else "complete"
         answer = replace(ask.answer, text=text, status=status, finish_reason=finished.reason, usage=finished.usage)
         self._history.finish(ask.caller.owner, answer)
-        truncated = fitted.dropped_turns > 0
         yield Done(ask.conversation.id, answer.id, text, finished.reason, finished.usage, truncated)
 
     def _keep_part(self, ask: Ask, text: str, *, durable: bool = True) -> None:
@@ -192,3 +202,24 @@ def _told(text: str, after: int) -> Generator[Token | Replaced]:
         yield Replaced(text)
     elif after < len(text):
         yield Token(text[after:])
+
+
+def _begun(events: Iterator[GenerationEvent]) -> Iterator[GenerationEvent]:
+    """The same events, the first one made to happen: the engine is asked, or the place in the queue is known.
+
+    Where that fails, the failure comes out when the events are read.
+    """
+    try:
+        first = next(events)
+    except ChatProxyError as failure:
+        return _failing(failure)
+    return chain([first], events)
+
+
+def _failing(failure: ChatProxyError) -> Iterator[GenerationEvent]:
+    yield from ()  # what makes it a generator, which raises only when it is read
+    raise failure
+
+
+def _truncated(fitted: Fitted | EngineFailure) -> bool:
+    return isinstance(fitted, Fitted) and fitted.dropped_turns > 0

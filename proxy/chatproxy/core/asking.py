@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from chatproxy.core.ports import Bots, History
 from chatproxy.core.prompts import Formats, PromptFormat
 from chatproxy.core.rules import answer_by_rule
-from chatproxy.core.types import Bot, Caller, Conversation, Message, Turn, new_id, now
+from chatproxy.core.types import Bot, Caller, Conversation, Message, Past, Turn, new_id, now
 from chatproxy.errors import InvalidRequest, NotFound
 
 _TITLE_LENGTH = 80
@@ -65,9 +65,11 @@ class Asking:
             raise InvalidRequest(
                 f"message: has {len(question.text)} characters, this bot takes at most {bot.max_message}"
             )
-        conversation = replace(known, retention_days=bot.retention_days) if known else _begun(question, bot)
+        conversation = (
+            replace(known.conversation, retention_days=bot.retention_days) if known else _begun(question, bot)
+        )
         asked = Message(new_id(), conversation.id, "user", question.text, now())
-        past = self._past(question.caller, conversation.id, question.instead_of) if known else []
+        past = known.turns if known else []
         return Ask(
             question.caller,
             bot,
@@ -86,9 +88,9 @@ class Asking:
         answer = self._history.message(caller.owner, message_id)
         if answer.role != "assistant":
             raise NotFound(f"{message_id} is a question", public="There is no answer with this id.")
-        conversation = self._history.conversation(caller.owner, answer.conversation_id)
+        past = self._history.past(caller.owner, answer.conversation_id, before=answer.id)
+        conversation, turns = past.conversation, past.turns
         bot = self._bots.get(conversation.bot)
-        turns = self._past(caller, conversation.id, answer.id)
         if answer.finish_reason is None and (not turns or turns[-1].role != "user"):
             raise NotFound(f"{message_id} has been replaced", public="This answer's question has been replaced.")
         return Ask(caller, bot, self._formats.get(bot.format), conversation, turns, None, answer)
@@ -113,21 +115,16 @@ class Asking:
             raise NotFound(f"{old.id} is not that", public=f"There is no {what} with this id in this conversation.")
         return old
 
-    def _known(self, question: Question) -> Conversation | None:
+    def _known(self, question: Question) -> Past | None:
         if question.conversation_id is None:
             return None
-        return self._history.conversation(question.caller.owner, question.conversation_id)
+        return self._history.past(question.caller.owner, question.conversation_id, before=question.instead_of)
 
-    def _bot(self, question: Question, known: Conversation | None) -> Bot:
-        if known and question.bot not in (None, known.bot):
-            raise InvalidRequest(
-                f"bot: this conversation belongs to the bot {known.bot!r}; start a new one to change it"
-            )
-        return self._bots.get(known.bot if known else question.bot or self._default_bot)
-
-    def _past(self, caller: Caller, conversation_id: str, before: str | None) -> list[Turn]:
-        past = self._history.recent(caller.owner, conversation_id, before=before)
-        return [message.turn for message in past if message.text]
+    def _bot(self, question: Question, known: Past | None) -> Bot:
+        its_bot = known.conversation.bot if known else question.bot or self._default_bot
+        if question.bot not in (None, its_bot):
+            raise InvalidRequest(f"bot: this conversation belongs to the bot {its_bot!r}; start a new one to change it")
+        return self._bots.get(its_bot)
 
 
 def _begun(question: Question, bot: Bot) -> Conversation:

@@ -38,6 +38,10 @@ class Engines:
         """See core.ports.Engine; from the first engine that answers."""
         return self._ask(lambda engine: engine.context_size())
 
+    def model(self) -> str:
+        """See core.ports.Engine; from the first engine that answers."""
+        return self._ask(lambda engine: engine.model())
+
     def _ask(self, question: Callable[[Engine], T]) -> T:
         first, failure = self._answering, EngineFailure("there is no engine")
         for number in (*range(first, len(self._engines)), *range(first)):

@@ -181,7 +181,7 @@ class _Stream:
 
     def _shown(self, event: Text | Finish) -> str:
         if isinstance(event, Text):
-            self.pieces += 1
+            self.pieces += event.tokens
             self._characters += len(event.text)
             most = self._generation.max_tokens
             self._over = self.pieces > most + _SPARE_PIECES or self._characters > (most + 1) * _LONGEST_TOKEN

@@ -16,6 +16,7 @@ from chatproxy.core.types import (
     KeyRecord,
     Message,
     Page,
+    Past,
 )
 
 
@@ -30,13 +31,18 @@ class Tokenizer(Protocol):
         """Tokens that one conversation may take, or None where the engine does not tell."""
         ...
 
+    def model(self) -> str:
+        """The loaded model's name: with another one, tokens are others too."""
+        ...
+
 
 class Engine(Tokenizer, Protocol):
     """A server that continues text. Every method raises EngineFailure or EngineTimeout."""
 
     def generate(self, generation: Generation) -> Generator[EngineEvent]:
-        """Yield Text and Idle, then exactly one Finish. Closing the iterator stops the engine's work.
+        """Yield Idle as soon as the engine is asked, then Text and Idle, then exactly one Finish.
 
+        Closing the iterator stops the engine's work.
         Raises Busy where the engine refuses because it is occupied, ContextTooLong where it refuses the length.
         """
         ...
@@ -58,8 +64,8 @@ class History(Protocol):
         """Oldest first. Raises InvalidRequest for a cursor that was not given out."""
         ...
 
-    def recent(self, owner: str, conversation_id: str, *, before: str | None = None) -> Sequence[Message]:
-        """The newest messages, oldest first: all of them, or for very long conversations at least the last 400.
+    def past(self, owner: str, conversation_id: str, *, before: str | None = None) -> Past:
+        """A conversation and its newest messages: all of them, or of very long ones at least the last 400.
 
         With `before` (a message id) only those in front of it. Superseded messages are left out, here and in
         `messages`.

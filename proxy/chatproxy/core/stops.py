@@ -14,6 +14,9 @@ class StopFilter:
 
     def __init__(self, stops: Iterable[str]) -> None:
         self._stops = [stop for stop in stops if stop]
+        # Every proper beginning of a stop, looked up by length: this runs for each token of each stream.
+        self._beginnings = {stop[:length] for stop in self._stops for length in range(1, len(stop))}
+        self._longest = max(map(len, self._beginnings), default=0)
         self._held = ""
         self.stopped = False
 
@@ -36,9 +39,11 @@ class StopFilter:
         return rest
 
     def _undecided(self, text: str) -> int:
-        longest = max(map(len, self._stops), default=1) - 1
-        tails = range(min(longest, len(text)), 0, -1)
-        return next((n for n in tails if any(stop.startswith(text[-n:]) for stop in self._stops)), 0)
+        """How long the longest tail is with which a stop begins."""
+        for length in range(min(self._longest, len(text)), 0, -1):
+            if text[-length:] in self._beginnings:
+                return length
+        return 0
 
 
 class TrimFilter:

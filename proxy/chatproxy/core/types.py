@@ -68,14 +68,15 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """The engine's next piece of text."""
+    """The engine's next piece of text: `tokens` of them (or fewer), those that had come since the last look."""
 
     text: str
+    tokens: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """Nothing came for a moment (about half a second): the chance to notice that the client has left."""
+    """Nothing to tell yet: the request is out, or about half a second was silent. The chance to look at the client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +161,19 @@ class Conversation:
     created_at: datetime
     updated_at: datetime
     retention_days: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What has been said in a conversation, oldest first, as far as a prompt looks back."""
+
+    conversation: Conversation
+    messages: Sequence[Message]
+
+    @property
+    def turns(self) -> list[Turn]:
+        """Without answers that never began."""
+        return [message.turn for message in self.messages if message.text]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from chatproxy.core.known_prompts import KnownPrompts
 from chatproxy.core.ports import Tokenizer
 from chatproxy.core.prompts import Prompt, PromptFormat
 from chatproxy.core.types import Bot, Turn
-from chatproxy.errors import ContextTooLong
+from chatproxy.errors import ContextTooLong, EngineFailure
 
 # koboldcpp fails on a completely full context: 5 % stays free.
 _USABLE = 0.95
@@ -52,6 +53,7 @@ class Window:
     def __init__(self, engines: Tokenizer, context_size: int) -> None:
         self._engine = engines
         self._configured = context_size
+        self._known = KnownPrompts()
 
     def context_size(self) -> int:
         """Tokens of prompt and answer together."""
@@ -61,9 +63,21 @@ class Window:
         """As the engine counts them."""
         return self._engine.count_tokens(text)
 
-    def fit(self, prompt_format: PromptFormat, bot: Bot, turns: Sequence[Turn], begun: str = "") -> Fitted:
+    def learn(self, conversation: str, prompt: str, tokens: int | None) -> None:
+        """The engine has told how many tokens a conversation's prompt was: its next one goes on from there."""
+        if tokens is None:
+            return
+        try:
+            self._known.note(conversation, prompt, tokens, self._engine.model())
+        except EngineFailure:
+            return  # the answer is there; its prompt's size alone is unknown
+
+    def fit(
+        self, prompt_format: PromptFormat, bot: Bot, turns: Sequence[Turn], begun: str = "", *, conversation: str = ""
+    ) -> Fitted:
         """Write `turns` (oldest first, the last one is the question) for `bot`; `begun` is what there is of the answer.
 
+        `conversation` is the id under which its earlier prompts were learnt.
         Raises ContextTooLong with the numbers, EngineFailure where tokens cannot be counted.
         """
         context = self.context_size()
@@ -80,7 +94,7 @@ class Window:
         while low <= high:
             middle = (low + high) // 2 if found or low else low
             prompt = render(cuts[middle])
-            tokens = self._count(prompt.text, budget)
+            tokens = self._count(prompt.text, budget, conversation)
             if tokens <= budget:
                 found, high = Fitted(prompt, cuts[middle], max_tokens, context), middle - 1
             else:
@@ -124,9 +138,11 @@ class Window:
         prompt = replace(fitted.prompt, text=fitted.prompt.text + begun)
         return replace(fitted, prompt=prompt, max_tokens=max(1, fitted.max_tokens - self._engine.count_tokens(begun)))
 
-    def _count(self, text: str, budget: int) -> int:
+    def _count(self, text: str, budget: int, conversation: str = "") -> int:
         """Tokens of `text`; an upper bound where that already fits, which spares the engine the question."""
         bound = len(text.encode()) + _ADDED_TOKENS
+        if bound > budget and conversation:
+            bound = self._known.bound(conversation, text, self._engine.model()) or bound
         return bound if bound <= budget else self._engine.count_tokens(text)
 
     def _cuts(self, turns: Sequence[Turn], budget: int) -> list[int]:

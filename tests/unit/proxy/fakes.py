@@ -51,6 +51,7 @@ class FakeEngine:
     def generate(self, generation: Generation) -> Generator[EngineEvent]:
         self.generations.append(generation)
         try:
+            yield Idle()
             for event in self.script(generation) if callable(self.script) else self.script:
                 if isinstance(event, Exception):
                     raise event
@@ -68,6 +69,9 @@ class FakeEngine:
         if self.context_error:
             raise self.context_error
         return self.context
+
+    def model(self) -> str:
+        return "fake"
 
 
 def blocked_until(event: threading.Event, *then: EngineEvent) -> Callable[[Generation], Generator[EngineEvent]]:

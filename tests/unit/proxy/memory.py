@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
-from chatproxy.core.types import Conversation, Feedback, KeyRecord, Message, Page
+from chatproxy.core.types import Conversation, Feedback, KeyRecord, Message, Page, Past
 from chatproxy.errors import InvalidRequest, NotFound, StorageUnavailable
 
 T = TypeVar("T")
@@ -39,14 +39,14 @@ class MemoryHistory:
         return _page(own, limit, cursor)
 
     def messages(self, owner: str, conversation_id: str, *, limit: int, cursor: str | None) -> Page[Message]:
-        return _page(self.recent(owner, conversation_id), limit, cursor)
+        return _page(self.past(owner, conversation_id).messages, limit, cursor)
 
-    def recent(self, owner: str, conversation_id: str, *, before: str | None = None) -> Sequence[Message]:
-        self.conversation(owner, conversation_id)
+    def past(self, owner: str, conversation_id: str, *, before: str | None = None) -> Past:
+        conversation = self.conversation(owner, conversation_id)
         found = self.stored[conversation_id]
         if before is not None:
             found = found[: _index(found, before)]
-        return [message for message in found if message.id not in self.superseded]
+        return Past(conversation, [message for message in found if message.id not in self.superseded])
 
     def message(self, owner: str, message_id: str) -> Message:
         self._check()

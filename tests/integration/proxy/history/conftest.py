@@ -81,11 +81,11 @@ class Talk:
     @property
     def ids(self) -> list[str]:
         """Of the messages that are shown."""
-        return [message.id for message in self.history.recent(self.owner, self.conversation.id)]
+        return [message.id for message in self.history.past(self.owner, self.conversation.id).messages]
 
     @property
     def questions(self) -> list[str]:
-        shown = self.history.recent(self.owner, self.conversation.id)
+        shown = self.history.past(self.owner, self.conversation.id).messages
         return [message.text for message in shown if message.role == "user"]
 
 

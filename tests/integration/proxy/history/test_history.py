@@ -21,18 +21,18 @@ def test_question_and_answer_come_back_as_they_were_in_order(history: MongoHisto
     said: list[Message] = []
     for text in ("one", "two 🙂\x00 <|im_end|> {'$gt': ''}", "three" * 1000):
         said += talk.ask(text)
-    assert list(history.recent(talk.owner, talk.conversation.id)) == [
+    assert list(history.past(talk.owner, talk.conversation.id).messages) == [
         replace(message, usage=Usage(None, None)) if message.role == "assistant" else message for message in said
     ]
     first = history.messages(talk.owner, talk.conversation.id, limit=4, cursor=None)
     rest = history.messages(talk.owner, talk.conversation.id, limit=4, cursor=first.next_cursor)
     assert [message.id for message in (*first.items, *rest.items)] == [message.id for message in said]
     assert rest.next_cursor is None
-    assert [m.id for m in history.recent(talk.owner, talk.conversation.id, before=said[3].id)] == [
+    assert [m.id for m in history.past(talk.owner, talk.conversation.id, before=said[3].id).messages] == [
         message.id for message in said[:3]
     ]
     with pytest.raises(NotFound):
-        history.recent(talk.owner, talk.conversation.id, before=new_id())
+        history.past(talk.owner, talk.conversation.id, before=new_id())
 
 
 def test_a_finished_answer_is_stored_whole(history: MongoHistory, talk: Talk) -> None:
@@ -112,7 +112,7 @@ def test_an_edited_question_takes_the_place_of_all_behind_it(history: MongoHisto
     rest = history.messages(talk.owner, talk.conversation.id, limit=3, cursor=page.next_cursor)
     assert [message.id for message in (*page.items, *rest.items)] == talk.ids
     assert history.message(talk.owner, second[0].id).text == "two"  # kept, though not shown
-    before = history.recent(talk.owner, talk.conversation.id, before=edited[1].id)
+    before = history.past(talk.owner, talk.conversation.id, before=edited[1].id).messages
     assert [message.text for message in before if message.role == "user"] == ["one", "two, better"]
 
 
@@ -197,7 +197,7 @@ def test_a_very_long_conversation_is_read_from_a_place_that_rarely_moves(talk: T
     for number in range(265):
         talk.ask(str(number))
         if number % 5 == 4:
-            recent = history.recent(talk.owner, talk.conversation.id)
+            recent = history.past(talk.owner, talk.conversation.id).messages
             assert len(recent) >= min(2 * number + 2, 400)
             begins.append(int(recent[0].text))
     assert set(begins) == {0, 50}
@@ -252,7 +252,7 @@ def test_somebody_elses_does_not_exist(history: MongoHistory, talk: Talk, places
     attempts: list[Callable[[], object]] = [
         lambda: history.conversation(strange, where),
         lambda: history.messages(strange, where, limit=1, cursor=None),
-        lambda: history.recent(strange, where),
+        lambda: history.past(strange, where),
         lambda: history.message(strange, pair[1].id),
         lambda: history.rate(strange, pair[1].id, Feedback("up")),
         lambda: history.rename(strange, where, "x"),

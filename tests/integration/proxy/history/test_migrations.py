@@ -95,7 +95,7 @@ def test_a_conversation_of_version_1_goes_on(opened: Database, old: MongoDatabas
     again = Message(new_id(), WHERE, "assistant", "", moment, "interrupted")
     conversation = Conversation(WHERE, OWNER, "assistant", "Old", MOMENT, MOMENT, retention_days=7)
     history.begin(conversation, [again], new=False, instead_of=PART)
-    assert [message.id for message in history.recent(OWNER, WHERE)] == [QUESTION, ANSWER, again.id]
+    assert [message.id for message in history.past(OWNER, WHERE).messages] == [QUESTION, ANSWER, again.id]
     assert history.message(OWNER, ANSWER).feedback == Feedback("up", "still right")
     # The bot's retention now holds for what was stored without one.
     assert old["messages"].count_documents({"expires_at": moment + timedelta(days=7)}) == 4

@@ -124,12 +124,12 @@ def _read_on(filled: Filled) -> Callable[[], object]:
 
 def _recent(filled: Filled) -> Callable[[], object]:
     where = filled.conversation()
-    return lambda: filled.history.recent(where.owner, where.id)
+    return lambda: filled.history.past(where.owner, where.id)
 
 
 def _recent_before(filled: Filled) -> Callable[[], object]:
     where, answer = filled.answer()
-    return lambda: filled.history.recent(where.owner, where.id, before=answer.id)
+    return lambda: filled.history.past(where.owner, where.id, before=answer.id)
 
 
 def _read_edited(filled: Filled) -> Callable[[], object]:
@@ -145,7 +145,7 @@ def _read_edited(filled: Filled) -> Callable[[], object]:
         filled.history.begin(where, [replace(answer, id=new_id())], new=False, instead_of=answer.id)
     return lambda: (
         filled.history.messages(where.owner, where.id, limit=50, cursor=None),
-        filled.history.recent(where.owner, where.id),
+        filled.history.past(where.owner, where.id).messages,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chatproxy.adapters.openai_engine import OpenAiEngine
-from chatproxy.core.types import EngineEvent, Finish, Generation, Sampling, Text
+from chatproxy.core.types import EngineEvent, Finish, Generation, Idle, Sampling, Text
 from chatproxy.errors import Busy, ContextTooLong, EngineFailure, EngineTimeout, Unhealthy
 from tests.unit.proxy.adapters.raw_server import RawServer, Script, answer, chunked
 
@@ -154,6 +154,7 @@ def test_leaving_closes_the_connection() -> None:
     slow: list[bytes | float] = [0.05, event("b")] * 100
     with server(chunked(event("a"), *slow)) as double:
         events = engine_at(double.url).generate(ORDER)
+        assert next(events) == Idle()  # the request is out
         assert next(events) == Text("a")
         events.close()
         assert double.left.wait(2)

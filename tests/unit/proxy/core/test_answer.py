@@ -15,7 +15,7 @@ from chatproxy.core.limits import Limiter
 from chatproxy.core.prompts import Formats
 from chatproxy.core.running import Running
 from chatproxy.core.slots import Gate
-from chatproxy.core.types import Caller, Finish, Text
+from chatproxy.core.types import Caller, EngineEvent, Finish, Generation, Text
 from chatproxy.core.window import Window
 from chatproxy.errors import (
     Busy,
@@ -74,12 +74,32 @@ def test_a_reply_streams_and_stores_both_sides() -> None:
     stage.assert_free()
 
 
-def test_the_question_is_stored_before_the_engine_is_asked() -> None:
-    stage = Stage()
+def test_the_question_is_stored_before_anything_is_told() -> None:
+    """The engine reads it meanwhile; of what it says, nothing is taken before."""
+    taken = []
+
+    def script(_: Generation) -> Generator[EngineEvent]:
+        taken.append("a token")
+        yield from (Text("Hello"), Finish("stop"))
+
+    stage = Stage(FakeEngine(script))
     events = stage.ask("Keep me")
     next(events)
-    assert stage.engine.generations == []
+    assert [generation.prompt.count("Keep me") for generation in stage.engine.generations] == [1]
+    assert taken == []
     assert stage.stored == [("user", "Keep me", "complete"), ("assistant", "", "interrupted")]
+
+
+def test_while_the_question_waits_in_the_queue_it_is_stored_and_the_engine_not_asked() -> None:
+    stage = Stage()
+    with stage.gate.enter("somebody else"):
+        events = stage.ask("Keep me")
+        assert isinstance(next(events), Started)
+        assert isinstance(next(events), Queued)
+        assert stage.engine.generations == []
+        assert [role for role, _, _ in stage.stored] == ["user", "assistant"]
+        events.close()
+    stage.assert_free()
 
 
 def test_a_later_turn_sees_the_earlier_ones() -> None:
@@ -217,7 +237,7 @@ def test_without_storage_nothing_begins() -> None:
     stage.history.down = True
     with pytest.raises(StorageUnavailable):
         next(stage.ask())
-    assert stage.engine.generations == []
+    assert stage.engine.closed == len(stage.engine.generations)
     stage.assert_free()
 
 
