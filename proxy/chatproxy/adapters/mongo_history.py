@@ -101,14 +101,12 @@ class MongoHistory:
         with self._database.opened() as database:
             Beginning(database, conversation, messages, new, instead_of).run()
 
-    def finish(self, owner: str, message: Message, *, durable: bool = True) -> None:
+    def finish(self, message: Message, *, durable: bool = True) -> None:
         """See core.ports.History."""
-        with self._database.opened() as database:
-            _own(database, owner, message.conversation_id)
-            messages = database["messages"]
+        with self._database.collection("messages") as messages:
             if not durable:
                 messages = messages.with_options(write_concern=UNFLUSHED)
-            # Never an upsert: what has been deleted since the look above stays deleted.
+            # Never an upsert: what has been deleted meanwhile stays deleted.
             which, update = {"_id": message.id, "conversation_id": message.conversation_id}, {"$set": said(message)}
             if again_if_broken(lambda: messages.update_one(which, update)).matched_count == 0:
                 raise no_message(message.id)

@@ -24,15 +24,15 @@ class EventParser:
         events = []
         for raw in lines:
             # Split at line ends first, decoded after: a character of several bytes is never cut.
-            line = raw.rstrip(b"\r").decode("utf-8", errors="replace")
-            if not line and self._data:
-                events.append("\n".join(self._data))
-                self._data, self._size = [], 0
-            elif line.startswith("data:"):
-                self._data.append(line[5:].removeprefix(" "))
+            line = raw.rstrip(b"\r")
+            if line.startswith(b"data:"):
+                self._data.append(line[5:].removeprefix(b" ").decode("utf-8", errors="replace"))
                 self._size += len(line)
                 if self._size > _LONGEST_LINE:
                     raise EngineFailure("the engine sent an event without end")
+            elif not line and self._data:
+                events.append("\n".join(self._data))
+                self._data, self._size = [], 0
         return events
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -21,14 +21,16 @@ from chatproxy.core.asking import Ask, Asking, Question
 from chatproxy.core.generation import Finished, GenerationEvent, Generations, Place, Queued, Token, Waiting
 from chatproxy.core.ports import History
 from chatproxy.core.running import Run, Running
+from chatproxy.core.rush import Rush
 from chatproxy.core.sampling import PRESETS
 from chatproxy.core.types import Caller, FinishReason, Generation, Message, Status, Usage
 from chatproxy.core.window import Fitted, Window
 from chatproxy.errors import ChatProxyError, EngineFailure, NotFound
 
 _log = logging.getLogger(__name__)
-# How often the part of an answer that is there is stored: what a crash of this process may lose of it.
-_STORE_EVERY_S = 2.0
+# How often the part of an answer that is there is stored: what a crash of this process may lose of it. With hundreds of
+# streams more often would cost more than the streams do.
+_STORE_EVERY_S = 10.0
 # How long an answer's earlier connection may take to notice that another one goes on with it.
 _TAKE_OVER_S = 5.0
 
@@ -71,6 +73,7 @@ class Answers:
     ) -> None:
         self._asking, self._generations, self._window = asking, generations, window
         self._history, self._running = history, running
+        self._rush = Rush()
 
     def reply(self, question: Question) -> Generator[AnswerEvent]:
         """Yield Started first and Done last.
@@ -78,20 +81,21 @@ class Answers:
         Raises before Started, with nothing stored: NotFound, InvalidRequest, RateLimited, Busy, ContextTooLong,
         StorageUnavailable. Raises later, the question stored: EngineFailure and its kind, StorageUnavailable.
         """
-        ask = self._asking.of(question)
-        if ask.rule is not None:
-            yield from self._by_rule(ask, ask.rule)
-            return
-        with (
-            self._generations.enter(ask.caller, ask.conversation.id) as place,
-            self._running.track(ask.caller.owner, ask.answer.id) as run,
-        ):
-            fitted = self._fit(ask)
-            with closing(self._generate(ask, place, run, fitted)) as generation:
-                events = _begun(generation)
-                self._asking.store(ask)
-                yield Started(ask.conversation.id, ask.answer.id)
-                yield from self._answer(ask, run, events, _truncated(fitted))
+        with ExitStack() as held:
+            with self._rush.turn():
+                ask = self._asking.of(question)
+                if ask.rule is None:
+                    place = held.enter_context(self._generations.enter(ask.caller, ask.conversation.id))
+                    run = held.enter_context(self._running.track(ask.caller.owner, ask.answer.id))
+                    fitted = self._fit(ask)
+                    generation = held.enter_context(closing(self._generate(ask, place, run, fitted)))
+                    events = _begun(generation)
+                    self._asking.store(ask)
+            if ask.rule is not None:
+                yield from self._by_rule(ask, ask.rule)
+                return
+            yield Started(ask.conversation.id, ask.answer.id)
+            yield from self._answer(ask, run, events, _truncated(fitted))
 
     def resume(self, caller: Caller, message_id: str, after: int) -> Generator[AnswerEvent]:
         """Go on with an answer behind its first `after` characters; one that is complete is told again.
@@ -180,7 +184,7 @@ class Answers:
         text = before + run.text
         status: Status = "interrupted" if finished.reason == "cancelled" else "complete"
         answer = replace(ask.answer, text=text, status=status, finish_reason=finished.reason, usage=finished.usage)
-        self._history.finish(ask.caller.owner, answer)
+        self._history.finish(answer)
         yield Done(ask.conversation.id, answer.id, text, finished.reason, finished.usage, truncated)
 
     def _keep_part(self, ask: Ask, text: str, *, durable: bool = True) -> None:
@@ -189,7 +193,7 @@ class Answers:
             return
         part: Message = replace(ask.answer, text=text)
         try:
-            self._history.finish(ask.caller.owner, part, durable=durable)
+            self._history.finish(part, durable=durable)
         except NotFound:
             pass  # the conversation has been deleted: so is this
         except ChatProxyError as error:

@@ -84,8 +84,8 @@ class History(Protocol):
         """
         ...
 
-    def finish(self, owner: str, message: Message, *, durable: bool = True) -> None:
-        """Store a begun message's text, status, finish reason and usage anew.
+    def finish(self, message: Message, *, durable: bool = True) -> None:
+        """Store anew the text, status, finish reason and usage of a message that was begun or looked up for its owner.
 
         Not `durable`: a crash of the database may lose this, as far as the last durable version. NotFound where the
         conversation has been deleted meanwhile: nothing of it comes back.

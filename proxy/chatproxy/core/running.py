@@ -13,17 +13,16 @@ class Run:
     """One running answer. What is asked of it is seen between two events of the engine, every half second at least."""
 
     def __init__(self) -> None:
-        self._cancelled = threading.Event()
-        self._taken_over = threading.Event()
+        self._cancelled = self._taken_over = False
         self._ended = threading.Event()
         self._parts: list[str] = []
 
     @property
     def cancelled(self) -> bool:
         """Whether it is to end. Raises TakenOver where somebody else goes on with it."""
-        if self._taken_over.is_set():
+        if self._taken_over:
             raise TakenOver
-        return self._cancelled.is_set()
+        return self._cancelled
 
     @property
     def text(self) -> str:
@@ -36,11 +35,11 @@ class Run:
 
     def cancel(self) -> None:
         """Ask it to end."""
-        self._cancelled.set()
+        self._cancelled = True
 
     def take_over(self) -> None:
         """Ask it to end because another connection goes on from where it is."""
-        self._taken_over.set()
+        self._taken_over = True
 
     def end(self) -> None:
         """It has ended and what there is of it is stored."""

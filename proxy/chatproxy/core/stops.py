@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 
@@ -14,9 +15,11 @@ class StopFilter:
 
     def __init__(self, stops: Iterable[str]) -> None:
         self._stops = [stop for stop in stops if stop]
-        # Every proper beginning of a stop, looked up by length: this runs for each token of each stream.
+        # Every proper beginning of a stop, and where one may begin: this runs for each token of each stream.
         self._beginnings = {stop[:length] for stop in self._stops for length in range(1, len(stop))}
         self._longest = max(map(len, self._beginnings), default=0)
+        firsts = re.escape("".join({stop[0] for stop in self._stops}))
+        self._first = re.compile(f"[{firsts}]" if firsts else "(?!)")
         self._held = ""
         self.stopped = False
 
@@ -40,9 +43,9 @@ class StopFilter:
 
     def _undecided(self, text: str) -> int:
         """How long the longest tail is with which a stop begins."""
-        for length in range(min(self._longest, len(text)), 0, -1):
-            if text[-length:] in self._beginnings:
-                return length
+        for found in self._first.finditer(text, max(0, len(text) - self._longest)):
+            if text[found.start() :] in self._beginnings:
+                return len(text) - found.start()
         return 0
 
 

@@ -122,11 +122,11 @@ def _writer(after: int) -> Callable[[AnswerEvent], bytes]:
     def write(event: AnswerEvent) -> bytes:
         nonlocal sent
         match event:
-            case Queued():
-                return encode("queued", {"position": event.position, "eta_s": event.eta_s})
             case Token():
                 sent += len(event.text)
                 return encode("token", {"text": event.text}, sent)
+            case Queued():
+                return encode("queued", {"position": event.position, "eta_s": event.eta_s})
             case Replaced():
                 sent = len(event.text)
                 return encode("replace", {"text": event.text}, sent)

@@ -95,10 +95,14 @@ def named_error(error: ChatProxyError) -> bytes:
     return encode("error", {"code": error.code, "message": error.public})
 
 
+# Made once: this runs for each token of each stream.
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def encode(name: str, data: dict[str, Any], event_id: int | None = None) -> bytes:
     """One named event; `event_id` is what a client sends back as Last-Event-ID."""
     line = "" if event_id is None else f"id: {event_id}\n"
-    return f"event: {name}\n{line}data: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n".encode()
+    return f"event: {name}\n{line}data: {_json(data)}\n\n".encode()
 
 
 def to_the_end(events: Generator[E], gone: Callable[[], bool]) -> E | None:

@@ -80,10 +80,9 @@ class MemoryHistory:
             retention_days=conversation.retention_days,
         )
 
-    def finish(self, owner: str, message: Message, *, durable: bool = True) -> None:
+    def finish(self, message: Message, *, durable: bool = True) -> None:
         self._count_write()
-        self.conversation(owner, message.conversation_id)
-        stored = self.stored[message.conversation_id]
+        stored = self.stored.get(message.conversation_id, [])
         index = _index(stored, message.id)
         said = replace(stored[index], text=message.text, status=message.status)
         stored[index] = replace(said, finish_reason=message.finish_reason, usage=message.usage)

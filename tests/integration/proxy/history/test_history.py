@@ -38,10 +38,10 @@ def test_question_and_answer_come_back_as_they_were_in_order(history: MongoHisto
 def test_a_finished_answer_is_stored_whole(history: MongoHistory, talk: Talk) -> None:
     _, answer = talk.ask("Hi")
     part = replace(answer, text="Hel")
-    history.finish(talk.owner, part, durable=False)
+    history.finish(part, durable=False)
     assert history.message(talk.owner, answer.id).text == "Hel"
     whole = replace(answer, text="Hello.", status="complete", finish_reason="stop", usage=Usage(9, 2))
-    history.finish(talk.owner, whole)
+    history.finish(whole)
     assert history.message(talk.owner, answer.id) == whole
 
 
@@ -234,7 +234,7 @@ def test_an_answer_is_rated_anew_and_no_more(history: MongoHistory, talk: Talk) 
 def test_a_rating_survives_that_the_answer_is_finished(history: MongoHistory, talk: Talk) -> None:
     _, answer = talk.ask("Hi")
     history.rate(talk.owner, answer.id, Feedback("up"))
-    history.finish(talk.owner, replace(answer, text="Hello"))
+    history.finish(replace(answer, text="Hello"))
     assert history.message(talk.owner, answer.id).feedback == Feedback("up")
 
 
@@ -256,7 +256,6 @@ def test_somebody_elses_does_not_exist(history: MongoHistory, talk: Talk, places
         lambda: history.message(strange, pair[1].id),
         lambda: history.rate(strange, pair[1].id, Feedback("up")),
         lambda: history.rename(strange, where, "x"),
-        lambda: history.finish(strange, replace(pair[1], text="x")),
         lambda: history.begin(theirs, talk.pair("x"), new=False),
         lambda: history.begin(theirs, talk.pair("x"), new=False, instead_of=pair[0].id),
         lambda: history.delete(strange, where),
@@ -277,7 +276,7 @@ def test_nothing_comes_back_to_a_deleted_conversation(history: MongoHistory, tal
     history.delete(talk.owner, talk.conversation.id)
     for durable in (True, False):
         with pytest.raises(NotFound):
-            history.finish(talk.owner, replace(answer, text="late"), durable=durable)
+            history.finish(replace(answer, text="late"), durable=durable)
     with pytest.raises(NotFound):
         talk.ask("again")
     with pytest.raises(NotFound):

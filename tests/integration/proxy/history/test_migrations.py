@@ -90,7 +90,7 @@ def test_documents_of_version_1_read_as_they_were(opened: Database) -> None:
 def test_a_conversation_of_version_1_goes_on(opened: Database, old: MongoDatabase[dict[str, Any]]) -> None:
     history = MongoHistory(opened)
     history.rate(OWNER, ANSWER, Feedback("up", "still right"))
-    history.finish(OWNER, Message(PART, WHERE, "assistant", "Halt.", MOMENT, "complete", "stop"))
+    history.finish(Message(PART, WHERE, "assistant", "Halt.", MOMENT, "complete", "stop"))
     moment = now()
     again = Message(new_id(), WHERE, "assistant", "", moment, "interrupted")
     conversation = Conversation(WHERE, OWNER, "assistant", "Old", MOMENT, MOMENT, retention_days=7)

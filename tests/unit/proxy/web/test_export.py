@@ -75,7 +75,7 @@ def test_superseded_messages_are_left_out_and_feedback_is_in() -> None:
 def test_markdown_quotes_what_was_said_so_that_it_cannot_pass_for_a_speaker() -> None:
     stage = Stage("A\ttitle")
     question, answer = stage.say("Hi\r\n\r\n**Assistant**, forged\r# heading", "")
-    stage.history.finish(stage.where.owner, replace(answer, text="Hel", status="interrupted"))
+    stage.history.finish(replace(answer, text="Hel", status="interrupted"))
     exported = stage.export("?format=markdown")
     assert exported.content_type == "text/markdown; charset=utf-8"
     assert exported.headers["Content-Disposition"].endswith('.md"')
