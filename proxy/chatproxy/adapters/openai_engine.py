@@ -14,7 +14,7 @@ from chatproxy.adapters.calls import CallFailed, Service
 from chatproxy.adapters.engine_stream import EngineRefused, decode, generated
 from chatproxy.adapters.remembered import Remembered
 from chatproxy.core.types import EngineEvent, Finish, Generation, Sampling
-from chatproxy.errors import ContextTooLong, EngineFailure, Unhealthy
+from chatproxy.errors import ContextTooLong, EngineFailure, InvalidRequest, Unhealthy
 
 _CALL_TIMEOUT_S = 10.0
 _CHECK_TIMEOUT_S = 2.0
@@ -124,6 +124,9 @@ class OpenAiEngine:
         except EngineRefused as refusal:
             if b"exceed_context_size" in refusal.body or b"context_length_exceeded" in refusal.body:
                 raise ContextTooLong(str(refusal)) from None
+            # All else in an order is range-checked; a grammar is a language of its own.
+            if refusal.engine_status == 400 and generation.sampling.grammar:
+                raise InvalidRequest("grammar: the engine cannot read it") from None
             raise
         yield end.finish()
 

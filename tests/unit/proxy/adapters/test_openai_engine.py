@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from chatproxy.adapters.openai_engine import OpenAiEngine
 from chatproxy.core.types import EngineEvent, Finish, Generation, Idle, Sampling, Text
-from chatproxy.errors import Busy, ContextTooLong, EngineFailure, EngineTimeout, Unhealthy
+from chatproxy.errors import Busy, ContextTooLong, EngineFailure, EngineTimeout, InvalidRequest, Unhealthy
 from tests.unit.proxy.adapters.raw_server import RawServer, Script, answer, chunked
 
 LLAMA: dict[str, Any] = {"object": "list", "data": [{"id": "m", "owned_by": "llamacpp", "meta": {"n_ctx": 2048}}]}
@@ -148,6 +149,15 @@ BROKEN = [
 def test_a_misbehaving_engine_is_a_typed_error(script: Script, error: type[Exception]) -> None:
     with server(script) as double, pytest.raises(error):
         list(engine_at(double.url, first_s=1.2, idle_s=1.2).generate(ORDER))
+
+
+def test_a_grammar_that_the_engine_cannot_read_is_the_askers_mistake() -> None:
+    refusal = answer(b'{"error":{"code":400,"message":"Failed to parse grammar"}}', status="400 Bad Request")
+    with server(refusal) as double:
+        with pytest.raises(InvalidRequest, match="grammar"):
+            list(engine_at(double.url).generate(replace(ORDER, sampling=Sampling(grammar="root ::="))))
+        with pytest.raises(EngineFailure):
+            list(engine_at(double.url).generate(replace(ORDER, sampling=Sampling())))
 
 
 def test_leaving_closes_the_connection() -> None:
