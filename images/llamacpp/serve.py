@@ -15,7 +15,7 @@ import xllamacpp
 
 GGUF_MAGIC = b"GGUF"
 # Tokens of a prompt that a CPU reads in one go: small enough to stop within a second, large enough to read as fast.
-CPU_BATCH = 128
+CPU_BATCH = 64
 
 
 def _fail(text: str) -> NoReturn:
