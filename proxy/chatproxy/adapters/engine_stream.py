@@ -15,6 +15,8 @@ from chatproxy.errors import Busy, EngineFailure, EngineTimeout
 
 TICK_S = 0.5
 _LONGEST_ERROR = 65536
+# Events told together at most: who counts tokens, to stop an engine that knows no end, must not get thousands at once.
+_MOST_TOGETHER = 32
 
 
 class EngineRefused(EngineFailure):
@@ -63,7 +65,7 @@ def events(
     first_s: float,
     idle_s: float,
 ) -> Generator[list[str]]:
-    """Yield the data of the events that came together; none when the request is out and in moments of silence.
+    """Yield the data of events that came together; none when the request is out and in moments of silence.
 
     `first_s` runs from the request to the first event, `idle_s` between two events: comments and headers do not
     count, since an engine that has wedged may still send those. Raises EngineTimeout, EngineRefused, EngineFailure,
@@ -81,8 +83,8 @@ def events(
                 refusal = (refusal + piece)[:_LONGEST_ERROR]
             elif piece:
                 batch = parser.feed(piece)
-                if batch:
-                    yield batch
+                for first in range(0, len(batch), _MOST_TOGETHER):
+                    yield batch[first : first + _MOST_TOGETHER]
                     # The time that the consumer took is not the engine's.
                     deadline, silence = time.monotonic() + idle_s, f"silent for {idle_s:g} s"
             if time.monotonic() > deadline:

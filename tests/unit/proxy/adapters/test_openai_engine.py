@@ -160,6 +160,16 @@ def test_a_grammar_that_the_engine_cannot_read_is_the_askers_mistake() -> None:
             list(engine_at(double.url).generate(replace(ORDER, sampling=Sampling())))
 
 
+def test_events_that_came_together_are_told_together_but_not_thousands() -> None:
+    end = event("", "stop") + b"data: [DONE]\n\n"
+    with server(chunked(b"".join(event("a") for _ in range(1000)) + end)) as double:
+        texts = [each for each in engine_at(double.url).generate(ORDER) if isinstance(each, Text)]
+    assert "".join(each.text for each in texts) == "a" * 1000
+    assert len(texts) < 100
+    assert max(each.tokens for each in texts) <= 32
+    assert sum(each.tokens for each in texts) <= 1002
+
+
 def test_leaving_closes_the_connection() -> None:
     slow: list[bytes | float] = [0.05, event("b")] * 100
     with server(chunked(event("a"), *slow)) as double:
