@@ -102,11 +102,11 @@ def read_chat(body: dict[str, Any], models: Models, caller: Caller, context_size
     _refuse_what_models_lack(body, name)
     system, turns = _read_messages(body.get("messages"), name)
     stream = fields.flag("stream") is not False
+    max_tokens, stops, sampling = _read_options(body, context_size)
     if not system and not turns:
         return Asked(name, stream, None, unload=_is_zero(body.get("keep_alive")))
     if not turns or turns[-1].role != "user":
         raise InvalidRequest("messages: the last one must be the user's")
-    max_tokens, stops, sampling = _read_options(body, context_size)
     order = ChatOrder(caller, turns, system, model.bot, max_tokens, stops, sampling)
     return Asked(name, stream, order)
 
@@ -120,9 +120,9 @@ def read_generate(body: dict[str, Any], models: Models, caller: Caller, context_
     system = fields.text("system", most=_LONGEST_TEXT) or ""
     stream = fields.flag("stream") is not False
     raw = fields.flag("raw")
+    max_tokens, stops, sampling = _read_options(body, context_size)
     if not prompt:
         return Asked(name, stream, None, unload=_is_zero(body.get("keep_alive")))
-    max_tokens, stops, sampling = _read_options(body, context_size)
     if not raw:
         order = ChatOrder(caller, (Turn("user", prompt),), system, model.bot, max_tokens, stops, sampling)
         return Asked(name, stream, order)

@@ -246,6 +246,13 @@ def test_nothing_to_answer_is_ollamas_way_to_load(keep_alive: object, reason: st
     assert world.engine.generations == []
 
 
+@pytest.mark.parametrize("path", ["/api/generate", "/api/chat"])
+def test_a_wrong_option_is_told_also_where_there_is_nothing_to_answer(path: str) -> None:
+    response = World().client().post(path, json={"model": "mira", "options": {"repeat_penalty": 99}})
+    assert response.status_code == 400
+    assert "repeat_penalty" in response.json["error"]
+
+
 def test_a_stream_that_breaks_ends_with_an_error_line() -> None:
     world = World(engine=FakeEngine([Text("I"), EngineFailure("host:5001 died")]))
     data = world.client().post("/api/chat", json=CHAT).data
