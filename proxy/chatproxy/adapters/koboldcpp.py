@@ -29,6 +29,9 @@ _FACTS_LAST_S = 60.0
 # Before this version, an abort while the prompt was being read left a wrong prompt cache behind: the next identical
 # prompt was answered from another context.
 _SAFE_ABORT = (1, 80)
+# A client can leave in the moment in which it is asked: an abort may overtake the generation that it is for, and is
+# answered with success "false" then.
+_ABORT_ATTEMPTS, _ABORT_PAUSE_S = 5, 0.1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -130,7 +133,11 @@ class Koboldcpp:
         try:
             if not begun and self._facts.get().version < _SAFE_ABORT:
                 return
-            self._post("/api/extra/abort", {"genkey": genkey})
+            for _ in range(_ABORT_ATTEMPTS):
+                answer = self._post("/api/extra/abort", {"genkey": genkey})
+                if begun or (isinstance(answer, dict) and answer.get("success") == "true"):
+                    return
+                time.sleep(_ABORT_PAUSE_S)
         except EngineFailure as error:
             _log.info("abort failed: %s", error)
 

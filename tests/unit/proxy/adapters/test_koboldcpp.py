@@ -11,6 +11,7 @@ from chatproxy.adapters.koboldcpp import Koboldcpp
 from chatproxy.core.types import EngineEvent, Finish, Generation, Idle, Sampling, Text
 from chatproxy.errors import Busy, EngineFailure, EngineTimeout, Unhealthy
 from tests.doubles.koboldcpp import DIALECTS, Fault, KoboldcppDouble
+from tests.unit.proxy.adapters.raw_server import RawServer, answer
 
 HELLO = Generation("<|user|>Hi<|model|>", 20, ("<|user|>",), Sampling(temperature=0.7), 2048)
 
@@ -162,6 +163,22 @@ def test_leaving_while_the_prompt_is_read_aborts_where_that_is_safe() -> None:
         assert isinstance(next(events), Idle)
         events.close()
         until(double.generations[0].done.is_set)
+
+
+def test_an_abort_that_overtakes_its_generation_is_sent_again() -> None:
+    told = {
+        "/api/extra/true_max_context_length": b'{"value":1024}',
+        "/api/extra/version": b'{"result":"KoboldCpp","version":"1.115.1"}',
+        "/api/v1/model": b'{"result":"koboldcpp/m"}',
+        "/api/extra/abort": b'{"success":"false","done":"false"}',
+    }
+    scripts = {path: answer(body) for path, body in told.items()}
+    with RawServer({**scripts, "/api/extra/generate/stream": [3.0]}) as double:
+        events = Koboldcpp(double.url).generate(HELLO)
+        assert next(events) == Idle()
+        events.close()
+        (order,) = double.bodies("/api/extra/generate/stream")
+        assert double.bodies("/api/extra/abort") == [{"genkey": order["genkey"]}] * 5
 
 
 @pytest.mark.parametrize("version", ["1.74", "1.76"])
