@@ -51,6 +51,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def wait_or_kill(process: subprocess.Popen[bytes], timeout_s: float) -> None:
+    """Wait for a process that has been asked to end; one that does not within `timeout_s` is killed."""
+    try:
+        process.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 class NativeStack:
     """mongod, Chroma, embeddings and llama.cpp as child processes; logs and data under ``data``.
 
@@ -156,11 +165,7 @@ class NativeStack:
             process.kill()
         else:
             process.terminate()
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        wait_or_kill(process, STOP_TIMEOUT_S)
 
     def close(self) -> None:
         """Ends everything: first all are asked, then all are waited for."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import requests
 
-from scripts.lib.native import ROOT, free_port
+from scripts.lib.native import ROOT, free_port, wait_or_kill
 
 VERSION = "1.106.2"
 KEY = "sk-bench"
@@ -66,11 +66,7 @@ def running(folder: Path, upstreams: Mapping[str, str]) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        wait_or_kill(process, 20)
 
 
 def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:

@@ -13,7 +13,7 @@ from pymongo import ReturnDocument
 from pymongo.database import Database as MongoDatabase
 
 from chatproxy.adapters.mongo import UNFLUSHED, Database, Document, again_if_broken
-from chatproxy.adapters.mongo_begin import Beginning, hidden_in
+from chatproxy.adapters.mongo_begin import Beginning, hidden_in, places_of
 from chatproxy.adapters.mongo_documents import (
     behind_cursor,
     conversation_of,
@@ -168,10 +168,10 @@ def _own(database: MongoDatabase[Document], owner: str, conversation_id: str) ->
 
 
 def _place(database: MongoDatabase[Document], conversation_id: str, message_id: str) -> int:
-    message = database["messages"].find_one({"_id": message_id, "conversation_id": conversation_id}, {"seq": 1})
-    if message is None:
+    places = places_of(database, [message_id], conversation_id=conversation_id)
+    if message_id not in places:
         raise no_message(message_id)
-    return int(message["seq"])
+    return places[message_id]
 
 
 def _own_message(database: MongoDatabase[Document], owner: str, message_id: str) -> Document:

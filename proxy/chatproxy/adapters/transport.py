@@ -121,6 +121,7 @@ class _Answer:
             self.complete = self._begun and not self._headers.keys() & {"content-length", "transfer-encoding"}
             if not self.complete:
                 raise EngineFailure("the engine hung up before its answer was complete")
+            return
         if not self._begun:
             self._head_bytes += len(received)
             if self._head_bytes > _LONGEST_HEAD:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import requests
 
-from scripts.lib.native import ROOT, NativeStack, free_port
+from scripts.lib.native import ROOT, NativeStack, free_port, wait_or_kill
 
 STORY = "Write a very long story about a lighthouse keeper. Use at least two thousand words."
 
@@ -106,11 +106,7 @@ def running_proxy(native: NativeStack, folder: Path, **settings: str) -> Iterato
         yield proxy
     finally:
         process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        wait_or_kill(process, 20)
 
 
 def _bots(folder: Path) -> Path:
