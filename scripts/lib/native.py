@@ -200,7 +200,8 @@ class NativeStack:
         folder = ROOT / "images" / "chroma"
         environment = {
             "CHROMA_DATA": str(self.data / "chroma"),
-            "CHROMA_LISTEN": f"127.0.0.1:{self.ports['chroma']}",
+            "CHROMA_LISTEN": f":{self.ports['chroma']}",
+            "CHROMA_BIND": "127.0.0.1",
             "CHROMA_INNER_PORT": str(self.ports["chroma_inner"]),
             "CHROMA_TOKEN_FILE": str(self.chroma_token_file),
             "CADDY": str(Path(self.python).parent / "caddy"),

@@ -50,6 +50,19 @@ def test_llamacpp_names_a_bad_number(starter_model: Path, name: str, value: str)
     assert value in done.stderr
 
 
+def test_every_service_listens_on_loopback_alone(native: NativeStack) -> None:
+    listening: dict[int, set[str]] = {}
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            local, state = line.split()[1], line.split()[3]
+            if state == "0A":
+                address, port = local.split(":")
+                listening.setdefault(int(port, 16), set()).add(address)
+    used = {name: listening[port] for name, port in native.ports.items() if port in listening}
+    assert {"mongo", "chroma", "chroma_inner", "embeddings", "engine"} <= used.keys()
+    assert used == {name: {"0100007F"} for name in used}
+
+
 def test_every_slot_has_the_whole_context(native: NativeStack) -> None:
     slots = requests.get(f"{native.engine_url}/slots", timeout=10).json()
     assert [slot["n_ctx"] for slot in slots] == [native.context_size] * native.slots
