@@ -189,7 +189,7 @@ async function copy(text, near) {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    const field = h("textarea", { "aria-hidden": "true", class: "hidden" });
+    const field = h("textarea.hidden", { "aria-hidden": "true" });
     field.value = text;
     near.after(field);
     field.select();
