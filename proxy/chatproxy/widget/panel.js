@@ -2,7 +2,6 @@
 import { Chat } from "./chat.js";
 import { Composer } from "./composer.js";
 import { h, icon, iconButton } from "./dom.js";
-import { MailForm, mailLink } from "./mail.js";
 import { MessageView, errorText } from "./message.js";
 
 const NEAR_THE_END = 80; // px: who is as near as this follows what comes
@@ -225,7 +224,7 @@ export class Panel {
     if (chat) {
       items.push(item("new", () => this.#new()));
       if (!this.page) items.push(item("history", () => this.#showHistory()));
-      if (this.bot.handoff && chat.messages.length) items.push(item("email", () => this.#mail()));
+      if (this.bot.handoff && chat.messages.length) items.push(item("email", () => this.#try(() => this.#mail())));
       items.push(item("delete", () => this.#askDelete()));
     }
     this.menu.replaceChildren(...items);
@@ -251,8 +250,9 @@ export class Panel {
     this.focus();
   }
 
-  #mail() {
+  async #mail() {
     const { t, bot, chat } = this;
+    const { MailForm, mailLink } = await import("./mail.js");
     const cancel = () => this.#back();
     const sent = (text) => (this.#tell(text), this.#back());
     const form = bot.handoff.smtp
