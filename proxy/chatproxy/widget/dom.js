@@ -21,7 +21,7 @@ export function h(tag, attributes = {}, ...children) {
 const ICONS = {
   chat: "M21 12a8 8 0 0 1-8 8H4l2-3.5A8 8 0 1 1 21 12Z",
   close: "M6 6l12 12M18 6L6 18",
-  menu: "M5 12h.01M12 12h.01M19 12h.01",
+  menu: "M4 11h2v2H4ZM11 11h2v2h-2ZM18 11h2v2h-2Z",
   send: "M4 12l16-8-6 16-3-7-7-1Z",
   stop: "M7 7h10v10H7Z",
   copy: "M9 9h11v11H9ZM5 15H4V4h11v1",

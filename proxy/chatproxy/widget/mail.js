@@ -38,13 +38,14 @@ export function MailForm(t, send, sent, cancel) {
 export function mailLink(t, address, subject, messages, cancel) {
   const lines = messages.filter(({ text }) => text).map(({ role, text }) => `${role === "user" ? t("you") : ">"}: ${text}`);
   const kept = [];
-  let size = 0;
+  let room = LONGEST_BODY;
   for (const line of lines.reverse()) {
-    size += encodeURIComponent(`\n\n${line}`).length;
-    if (size > LONGEST_BODY) break;
-    kept.unshift(line);
+    room -= encodeURIComponent(`\n\n${line}`).length;
+    if (room < 0 && kept.length) break;
+    // At least the end of the newest message; a character takes twelve places at most.
+    kept.unshift(room < 0 ? `… ${[...line].slice(-LONGEST_BODY / 12).join("")}` : line);
   }
-  if (kept.length < lines.length) kept.unshift(t("mail_cut"));
+  if (kept.length < lines.length || room < 0) kept.unshift(t("mail_cut"));
   const body = kept.join("\n\n");
   const href = `mailto:${address}?subject=${encodeURIComponent(subject)}&body=${encodeURIComponent(body)}`;
   const open = h("a.button", { href, "data-action": "mail-open" }, t("mail_open"));

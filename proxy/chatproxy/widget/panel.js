@@ -5,6 +5,7 @@ import { h, icon, iconButton } from "./dom.js";
 import { MessageView, errorText } from "./message.js";
 
 const NEAR_THE_END = 80; // px: who is as near as this follows what comes
+const ROOMY = matchMedia("(min-width: 800px)"); // style.css has the same
 
 export class Panel {
   #views = new Map();
@@ -29,8 +30,9 @@ export class Panel {
   async begin() {
     if (!this.config) return;
     await this.#try(() => this.chat.restore());
+    this.begun = true;
     this.#arrange();
-    if (this.page) this.#refreshHistory();
+    if (this.beside) this.#refreshHistory();
   }
 
   focus() {
@@ -63,7 +65,7 @@ export class Panel {
       const { scrollHeight, scrollTop, clientHeight } = this.log;
       this.#following = scrollHeight - scrollTop - clientHeight < NEAR_THE_END;
     });
-    this.history = h("nav.history", { "aria-label": t("history"), hidden: !this.page });
+    this.history = h("nav.history", { "aria-label": t("history") });
     this.side = h("section.side", { hidden: true });
     this.quick = h("div.quick", { hidden: true });
     this.status = h("p.status", { role: "status" });
@@ -75,9 +77,15 @@ export class Panel {
     });
     this.announcer = h("div.announce.hidden", { "aria-live": "polite" });
     const talk = h("div.talk", {}, this.log, this.side, this.quick, this.status, this.consent, this.composer.element);
-    const parts = this.page ? [header, this.history, talk] : [header, talk, this.history];
     const element = this.page ? h("main.panel.page") : h("section.panel", { role: "dialog", "aria-labelledby": "title" });
-    element.append(...parts, this.announcer);
+    element.append(header, talk, this.announcer);
+    const place = () => {
+      this.history.hidden = !this.beside;
+      if (this.beside) header.after(this.history);
+      else this.log.after(this.history);
+    };
+    place();
+    ROOMY.addEventListener("change", () => (place(), this.#show(this.log), this.begun && this.#refreshHistory()));
     element.addEventListener("keydown", (event) => this.#key(event));
     return element;
   }
@@ -115,6 +123,11 @@ export class Panel {
     });
   }
 
+  /** Whether the list of conversations stands beside the log; else the menu leads to it. */
+  get beside() {
+    return this.page && ROOMY.matches;
+  }
+
   get #agreed() {
     return !this.bot.consent || this.store.get("agreed") === true;
   }
@@ -128,10 +141,11 @@ export class Panel {
   /** Show what fits the state. */
   #arrange() {
     const empty = !this.chat?.messages.length;
-    this.consent.hidden = !this.bot || this.#agreed;
-    this.composer.element.hidden = !this.bot || !this.#agreed;
+    const talking = this.bot && !this.log.hidden;
+    this.consent.hidden = !talking || this.#agreed;
+    this.composer.element.hidden = !talking || !this.#agreed;
     this.composer.busy = this.chat?.busy ?? false;
-    this.quick.hidden = !empty || !this.bot || !this.#agreed || !this.quick.childElementCount || this.log.hidden;
+    this.quick.hidden = this.composer.element.hidden || !empty || !this.quick.childElementCount;
   }
 
   #greet() {
@@ -179,7 +193,7 @@ export class Panel {
     this.#announce(`${this.title.textContent}: ${said}`);
     if (error) this.events.dispatchEvent(new CustomEvent("error", { detail: { code: error.code, message: error.message } }));
     else this.events.dispatchEvent(new CustomEvent("answer", { detail: { id, text, html, state } }));
-    if (this.page) this.#refreshHistory();
+    if (this.beside) this.#refreshHistory();
   }
 
   #follow() {
@@ -223,7 +237,7 @@ export class Panel {
     const items = [];
     if (chat) {
       items.push(item("new", () => this.#new()));
-      if (!this.page) items.push(item("history", () => this.#showHistory()));
+      if (!this.beside) items.push(item("history", () => this.#showHistory()));
       if (this.bot.handoff && chat.messages.length) items.push(item("email", () => this.#try(() => this.#mail())));
       items.push(item("delete", () => this.#askDelete()));
     }
@@ -241,7 +255,7 @@ export class Panel {
   #show(part) {
     this.log.hidden = part !== this.log;
     this.side.hidden = part !== this.side;
-    if (!this.page) this.history.hidden = part !== this.history;
+    if (!this.beside) this.history.hidden = part !== this.history;
     this.#arrange();
   }
 
@@ -268,7 +282,7 @@ export class Panel {
     const gone = () =>
       this.#try(async () => {
         await this.chat.deleteAll();
-        if (this.page) this.#refreshHistory();
+        if (this.beside) this.#refreshHistory();
         this.#back();
         this.#tell(t("deleted"));
       });
@@ -286,9 +300,9 @@ export class Panel {
   }
 
   async #refreshHistory() {
-    const { t, chat, page } = this;
-    const back = !page && h("button", { type: "button", "data-action": "back", onclick: () => this.#back() }, t("cancel"));
-    const start = page && h("button", { type: "button", "data-action": "new", onclick: () => this.#new() }, t("new"));
+    const { t, chat, page, beside } = this;
+    const back = !beside && h("button", { type: "button", "data-action": "back", onclick: () => this.#back() }, t("back"));
+    const start = beside && h("button", { type: "button", "data-action": "new", onclick: () => this.#new() }, t("new"));
     let conversations = [];
     // Who has never asked anything has no history, and needs no token to learn that.
     if (this.store.get("token")) await this.#try(async () => (conversations = await chat.list()));
