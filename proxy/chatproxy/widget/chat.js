@@ -95,7 +95,8 @@ export class Chat {
     const answer = this.running;
     if (!answer) return;
     answer.stopped = true;
-    if (answer.id && answer.connected) this.api.json("POST", `/api/v1/chat/${answer.id}/cancel`).catch(() => answer.leave.abort());
+    if (answer.id && answer.connected)
+      this.api.json("POST", `/api/v1/chat/${answer.id}/cancel`).catch(() => answer.leave.abort());
     else answer.leave.abort();
   }
 
@@ -269,7 +270,8 @@ export class Chat {
       rating: message.feedback?.rating ?? null,
       reason: message.finish_reason,
       unfinished: message.role !== "user" && message.finish_reason === null,
-      state: message.status === "complete" ? "done" : message.finish_reason === "cancelled" ? "cancelled" : "interrupted",
+      state:
+        message.status === "complete" ? "done" : message.finish_reason === "cancelled" ? "cancelled" : "interrupted",
     }));
   }
 

@@ -10,9 +10,19 @@ export class Composer {
   constructor(t, placeholder, acts) {
     Object.assign(this, { t, acts });
     const name = placeholder ?? t("placeholder");
-    this.field = h("textarea", { rows: 1, placeholder: name, "aria-label": name, "aria-describedby": "count", dir: "auto" });
+    this.field = h("textarea", {
+      rows: 1,
+      placeholder: name,
+      "aria-label": name,
+      "aria-describedby": "count",
+      dir: "auto",
+    });
     this.count = h("span.count", { id: "count" });
-    this.cancel = h("button", { type: "button", "data-action": "cancel-edit", hidden: true, onclick: () => this.leaveEdit() }, t("cancel"));
+    this.cancel = h(
+      "button",
+      { type: "button", "data-action": "cancel-edit", hidden: true, onclick: () => this.leaveEdit() },
+      t("cancel"),
+    );
     this.button = h("button.icon.send", { type: "submit" });
     this.element = h("form.composer", {}, this.field, this.button, h("div.below", {}, this.count, this.cancel));
     this.field.addEventListener("input", () => this.#changed());

@@ -45,7 +45,11 @@ export function icon(name) {
 
 /** A button that shows an icon and is called `label`. */
 export function iconButton(action, label, onclick, name = action) {
-  return h("button.icon", { type: "button", "data-action": action, "aria-label": label, title: label, onclick }, icon(name));
+  return h(
+    "button.icon",
+    { type: "button", "data-action": action, "aria-label": label, title: label, onclick },
+    icon(name),
+  );
 }
 
 let policy = null;
@@ -59,15 +63,13 @@ export function setHtml(element, html) {
     element.innerHTML = policy.createHTML(html);
     return true;
   } catch (error) {
-    console.warn(`[chat widget] answers are shown without formatting (${error.message}). The page's ` +
-      "Content-Security-Policy needs: trusted-types chat-widget");
+    console.warn(
+      `[chat widget] answers are shown without formatting (${error.message}). The page's ` +
+        "Content-Security-Policy needs: trusted-types chat-widget",
+    );
     return false;
   }
 }
 
 /** The characters of a text as the server counts them: code points. */
-export const length = (text) => {
-  let count = 0;
-  for (const _ of text) count += 1;
-  return count;
-};
+export const length = (text) => [...text].length;

@@ -25,6 +25,8 @@ export async function load(base, language) {
   t.direction = RIGHT_TO_LEFT.has(language) ? "rtl" : "ltr";
   /** A length of time for people. */
   t.time = (seconds) =>
-    seconds < 90 ? t("seconds", { n: Math.max(1, Math.round(seconds)) }) : t("minutes", { n: Math.round(seconds / 60) });
+    seconds < 90
+      ? t("seconds", { n: Math.max(1, Math.round(seconds)) })
+      : t("minutes", { n: Math.round(seconds / 60) });
   return t;
 }

@@ -36,7 +36,9 @@ export function MailForm(t, send, sent, cancel) {
 
 /** The visitor's own mail program sends it. */
 export function mailLink(t, address, subject, messages, cancel) {
-  const lines = messages.filter(({ text }) => text).map(({ role, text }) => `${role === "user" ? t("you") : ">"}: ${text}`);
+  const lines = messages
+    .filter(({ text }) => text)
+    .map(({ role, text }) => `${role === "user" ? t("you") : ">"}: ${text}`);
   const kept = [];
   let room = LONGEST_BODY;
   for (const line of lines.reverse()) {

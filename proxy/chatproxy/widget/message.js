@@ -48,7 +48,7 @@ export class MessageView {
     if (message.id) this.element.dataset.id = message.id;
     this.element.toggleAttribute("aria-busy", !ENDED.has(state));
     if (ENDED.has(state)) this.#ended();
-    else if (message.text) (this.streamed = null), this.grown();
+    else if (message.text) ((this.streamed = null), this.grown());
     this.#tellNote(state);
   }
 
@@ -170,7 +170,8 @@ function cite(element, sources) {
   if (!urls.size) return;
   const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
   const texts = [];
-  while (walker.nextNode()) if (!walker.currentNode.parentElement.closest("a, code, pre")) texts.push(walker.currentNode);
+  while (walker.nextNode())
+    if (!walker.currentNode.parentElement.closest("a, code, pre")) texts.push(walker.currentNode);
   for (const text of texts) {
     const parts = text.data.split(/\[(\d{1,2})\]/);
     if (parts.length < 2) continue;

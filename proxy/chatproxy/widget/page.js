@@ -4,7 +4,10 @@ import { wear } from "./options.js";
 import { prepare } from "./start.js";
 
 const place = document.querySelector("chat-widget");
-const ready = await prepare(place.dataset, { origin: location.origin, base: new URL(".", import.meta.url).pathname.slice(0, -1) });
+const ready = await prepare(place.dataset, {
+  origin: location.origin,
+  base: new URL(".", import.meta.url).pathname.slice(0, -1),
+});
 const { sheet, t, options, config } = ready;
 const panel = new Panel({ ...ready, events: new EventTarget() });
 const root = document.createElement("div");

@@ -1,7 +1,7 @@
 /** The chat itself: header and menu, the log of messages, the composer. The widget and the chat page both show it. */
 import { Chat } from "./chat.js";
 import { Composer } from "./composer.js";
-import { h, icon, iconButton } from "./dom.js";
+import { h, iconButton } from "./dom.js";
 import { MessageView, errorText } from "./message.js";
 
 const NEAR_THE_END = 80; // px: who is as near as this follows what comes
@@ -38,7 +38,7 @@ export class Panel {
   focus() {
     // A phone's keyboard would cover what there is to read.
     const readFirst = matchMedia("(pointer: coarse)").matches || this.composer.element.hidden;
-    (readFirst ? this.consent.querySelector("button") ?? this.log : this.composer.field).focus();
+    (readFirst ? (this.consent.querySelector("button") ?? this.log) : this.composer.field).focus();
   }
 
   async ask(text) {
@@ -77,7 +77,9 @@ export class Panel {
     });
     this.announcer = h("div.announce.hidden", { "aria-live": "polite" });
     const talk = h("div.talk", {}, this.log, this.side, this.quick, this.status, this.consent, this.composer.element);
-    const element = this.page ? h("main.panel.page") : h("section.panel", { role: "dialog", "aria-labelledby": "title" });
+    const element = this.page
+      ? h("main.panel.page")
+      : h("section.panel", { role: "dialog", "aria-labelledby": "title" });
     element.append(header, talk, this.announcer);
     const place = () => {
       this.history.hidden = !this.beside;
@@ -107,7 +109,9 @@ export class Panel {
       this.bots.hidden = false;
     }
     const replies = options.quickReplies ?? bot.quick_replies;
-    this.quick.replaceChildren(...replies.map((text) => h("button", { type: "button", onclick: () => this.ask(text) }, text)));
+    this.quick.replaceChildren(
+      ...replies.map((text) => h("button", { type: "button", onclick: () => this.ask(text) }, text)),
+    );
     const agree = h("button", { type: "button", "data-action": "agree", onclick: () => this.#agree() }, t("agree"));
     this.consent.replaceChildren(h("p", {}, this.bot.consent), agree);
     this.#greet();
@@ -161,7 +165,7 @@ export class Panel {
     if (kind === "added") this.#added(message);
     else if (kind === "text") view?.grown();
     else if (kind === "changed") view?.changed();
-    else if (kind === "removed") view?.element.remove(), this.#views.delete(message);
+    else if (kind === "removed") (view?.element.remove(), this.#views.delete(message));
     else if (kind === "connection") this.#tell(message ? this.t(navigator.onLine ? "reconnecting" : "offline") : "");
     else if (kind === "ended") this.#ended(message);
     else if (kind === "cleared") {
@@ -191,7 +195,8 @@ export class Panel {
     const { text, html, id, state, error } = message;
     const said = state === "done" ? view.text.textContent : view.note.textContent;
     this.#announce(`${this.title.textContent}: ${said}`);
-    if (error) this.events.dispatchEvent(new CustomEvent("error", { detail: { code: error.code, message: error.message } }));
+    if (error)
+      this.events.dispatchEvent(new CustomEvent("error", { detail: { code: error.code, message: error.message } }));
     else this.events.dispatchEvent(new CustomEvent("answer", { detail: { id, text, html, state } }));
     if (this.beside) this.#refreshHistory();
   }
@@ -233,7 +238,11 @@ export class Panel {
     this.menuButton.setAttribute("aria-expanded", String(open));
     if (!open) return;
     const item = (action, act) =>
-      h("button", { type: "button", "data-action": action, onclick: () => (this.#toggleMenu(false), act()) }, t(action));
+      h(
+        "button",
+        { type: "button", "data-action": action, onclick: () => (this.#toggleMenu(false), act()) },
+        t(action),
+      );
     const items = [];
     if (chat) {
       items.push(item("new", () => this.#new()));
@@ -270,7 +279,12 @@ export class Panel {
     const cancel = () => this.#back();
     const sent = (text) => (this.#tell(text), this.#back());
     const form = bot.handoff.smtp
-      ? MailForm(t, (body) => this.api.json("POST", `/api/v1/conversations/${chat.conversation}/handoff`, body), sent, cancel)
+      ? MailForm(
+          t,
+          (body) => this.api.json("POST", `/api/v1/conversations/${chat.conversation}/handoff`, body),
+          sent,
+          cancel,
+        )
       : mailLink(t, bot.handoff.email, t("mail_subject", { name: this.title.textContent }), chat.messages, cancel);
     this.side.replaceChildren(form);
     this.#show(this.side);
@@ -301,7 +315,8 @@ export class Panel {
 
   async #refreshHistory() {
     const { t, chat, page, beside } = this;
-    const back = !beside && h("button", { type: "button", "data-action": "back", onclick: () => this.#back() }, t("back"));
+    const back =
+      !beside && h("button", { type: "button", "data-action": "back", onclick: () => this.#back() }, t("back"));
     const start = beside && h("button", { type: "button", "data-action": "new", onclick: () => this.#new() }, t("new"));
     let conversations = [];
     // Who has never asked anything has no history, and needs no token to learn that.
@@ -314,7 +329,12 @@ export class Panel {
         {},
         h(
           "button",
-          { type: "button", "data-id": id, "aria-current": id === chat.conversation && "true", onclick: () => this.#go(id, bot) },
+          {
+            type: "button",
+            "data-id": id,
+            "aria-current": id === chat.conversation && "true",
+            onclick: () => this.#go(id, bot),
+          },
           h("span", { dir: "auto" }, title),
           h("time", { datetime: at }, when.format(new Date(at))),
         ),
@@ -334,7 +354,7 @@ export class Panel {
 
   #key(event) {
     if (event.key === "Escape") {
-      if (!this.menu.hidden) this.#toggleMenu(false), this.menuButton.focus();
+      if (!this.menu.hidden) (this.#toggleMenu(false), this.menuButton.focus());
       else if (this.log.hidden) this.#back();
       else if (!this.composer.leaveEdit()) this.onclose?.();
       else return;

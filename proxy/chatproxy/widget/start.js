@@ -41,7 +41,11 @@ export async function start(dataset, { origin, base, events }) {
   const host = document.createElement("chat-widget");
   const shadow = host.attachShadow({ mode: "open" });
   shadow.adoptedStyleSheets = [sheet];
-  const launcher = h("button.launcher", { type: "button", "aria-expanded": "false", "aria-haspopup": "dialog" }, icon("chat"));
+  const launcher = h(
+    "button.launcher",
+    { type: "button", "aria-expanded": "false", "aria-haspopup": "dialog" },
+    icon("chat"),
+  );
   const root = h("div.root", { lang: t.language, dir: document.dir || t.direction }, launcher);
   wear(root, options, config?.bot.theme);
   shadow.append(root);

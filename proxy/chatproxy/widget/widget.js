@@ -25,9 +25,11 @@
       ),
   );
 
-  const later = (name) => (...given) => {
-    loaded.then((widget) => widget[name](...given)).catch(() => {}); // told above
-  };
+  const later =
+    (name) =>
+    (...given) => {
+      loaded.then((widget) => widget[name](...given)).catch(() => {}); // told above
+    };
   window.ChatWidget = Object.freeze({
     open: later("open"),
     close: later("close"),
