@@ -2,6 +2,7 @@
 import { Chat } from "./chat.js";
 import { Composer } from "./composer.js";
 import { h, iconButton } from "./dom.js";
+import { conversationList } from "./history.js";
 import { MessageView, errorText } from "./message.js";
 
 const NEAR_THE_END = 80; // px: who is as near as this follows what comes
@@ -314,34 +315,16 @@ export class Panel {
   }
 
   async #refreshHistory() {
-    const { t, chat, page, beside } = this;
-    const back =
-      !beside && h("button", { type: "button", "data-action": "back", onclick: () => this.#back() }, t("back"));
-    const start = beside && h("button", { type: "button", "data-action": "new", onclick: () => this.#new() }, t("new"));
+    const { t, chat, beside } = this;
     let conversations = [];
     // Who has never asked anything has no history, and needs no token to learn that.
     if (this.store.get("token")) await this.#try(async () => (conversations = await chat.list()));
-    if (!page) conversations = conversations.filter(({ bot }) => bot === chat.bot);
-    const when = new Intl.DateTimeFormat(t.language, { dateStyle: "medium", timeStyle: "short" });
-    const items = conversations.map(({ id, title, bot, updated_at: at }) =>
-      h(
-        "li",
-        {},
-        h(
-          "button",
-          {
-            type: "button",
-            "data-id": id,
-            "aria-current": id === chat.conversation && "true",
-            onclick: () => this.#go(id, bot),
-          },
-          h("span", { dir: "auto" }, title),
-          h("time", { datetime: at }, when.format(new Date(at))),
-        ),
-      ),
+    if (!this.page) conversations = conversations.filter(({ bot }) => bot === chat.bot);
+    const [action, act] = beside ? ["new", () => this.#new()] : ["back", () => this.#back()];
+    this.history.replaceChildren(
+      h("button", { type: "button", "data-action": action, onclick: act }, t(action)),
+      conversationList(t, conversations, chat.conversation, (id, bot) => this.#go(id, bot)),
     );
-    const list = items.length ? h("ul", {}, ...items) : h("p", {}, t("history_empty"));
-    this.history.replaceChildren(...[start || back, list]);
   }
 
   async #go(id, bot) {

@@ -37,88 +37,110 @@ export async function prepare(dataset, { origin, base }) {
 /** Put the widget into the page. Returns its commands: open, close, toggle, ask. */
 export async function start(dataset, { origin, base, events }) {
   const ready = await prepare(dataset, { origin, base });
-  const { options, sheet, config, t } = ready;
-  const host = document.createElement("chat-widget");
-  const shadow = host.attachShadow({ mode: "open" });
-  shadow.adoptedStyleSheets = [sheet];
-  const launcher = h(
-    "button.launcher",
-    { type: "button", "aria-expanded": "false", "aria-haspopup": "dialog" },
-    icon("chat"),
-  );
-  const root = h("div.root", { lang: t.language, dir: document.dir || t.direction }, launcher);
-  wear(root, options, config?.bot.theme);
-  shadow.append(root);
-  document.body.append(host);
+  const widget = new Widget(ready, events);
+  // So that the panel is there at once when it is wanted.
+  (window.requestIdleCallback ?? setTimeout)(() => import("./panel.js").catch(() => {}));
+  if (ready.options.open) widget.open({ focus: false });
+  events.dispatchEvent(new CustomEvent("ready"));
+  return widget;
+}
 
-  let panel = null;
-  let made = null; // a promise of the panel
-  let begun = null; // a promise of what was said before
-  const isOpen = () => panel !== null && !panel.element.hidden;
-  const label = () => {
-    launcher.setAttribute("aria-label", t(isOpen() ? "close" : "open"));
-    launcher.setAttribute("aria-expanded", String(isOpen()));
-    launcher.replaceChildren(icon(isOpen() ? "close" : "chat"));
-  };
-  const make = async () => {
-    const { Panel } = await import("./panel.js");
-    if (ready.refused?.lost) {
-      // It may only have been the network at that moment.
-      ready.config = await ready.api.describe(options.bot).catch(() => null);
-    }
-    panel = new Panel({ ...ready, events, onclose: () => close() });
-    panel.element.hidden = true;
-    panel.element.addEventListener("keydown", trap);
-    root.prepend(panel.element);
-    begun = panel.begin();
-  };
-  const trap = (event) => {
-    if (event.key !== "Tab" || !PHONE.matches) return;
-    const all = [...panel.element.querySelectorAll("button, a[href], input, select, textarea, summary, [tabindex]")];
-    const reachable = all.filter((element) => !element.disabled && element.checkVisibility());
-    const [first, last] = event.shiftKey ? [reachable.at(-1), reachable[0]] : [reachable[0], reachable.at(-1)];
-    if (shadow.activeElement === last) {
-      event.preventDefault();
-      first.focus();
-    }
-  };
-  const full = () => panel?.element.setAttribute("aria-modal", String(PHONE.matches));
-  PHONE.addEventListener("change", full);
+class Widget {
+  #ready;
+  #events;
+  #panel = null;
+  #made = null; // a promise of the panel
+  #begun = null; // a promise of what was said before
 
-  const open = async ({ focus = true } = {}) => {
-    made ??= make();
+  constructor(ready, events) {
+    this.#ready = ready;
+    this.#events = events;
+    const { options, sheet, config, t } = ready;
+    const host = document.createElement("chat-widget");
+    this.shadow = host.attachShadow({ mode: "open" });
+    this.shadow.adoptedStyleSheets = [sheet];
+    this.launcher = h("button.launcher", { type: "button", "aria-haspopup": "dialog", onclick: () => this.toggle() });
+    this.root = h("div.root", { lang: t.language, dir: document.dir === "rtl" ? "rtl" : t.direction }, this.launcher);
+    wear(this.root, options, config?.bot.theme);
+    this.shadow.append(this.root);
+    this.#label();
+    PHONE.addEventListener("change", () => this.#fill());
+    document.body.append(host);
+  }
+
+  get isOpen() {
+    return this.#panel !== null && !this.#panel.element.hidden;
+  }
+
+  async open({ focus = true } = {}) {
+    this.#made ??= this.#make();
     try {
-      await made;
+      await this.#made;
     } catch (error) {
-      made = null; // the next click tries again
+      this.#made = null; // the next click tries again
       throw error;
     }
-    if (isOpen()) return;
-    panel.element.hidden = false;
-    full();
-    label();
-    if (focus) panel.focus();
-    events.dispatchEvent(new CustomEvent("open"));
-  };
-  const close = () => {
-    if (!isOpen()) return;
-    const within = shadow.activeElement !== null;
-    panel.element.hidden = true;
-    label();
-    if (within) launcher.focus();
-    events.dispatchEvent(new CustomEvent("close"));
-  };
-  const toggle = () => (isOpen() ? close() : open());
-  const ask = async (text) => {
-    await open();
-    await begun;
-    return panel.ask(String(text));
-  };
-  launcher.addEventListener("click", toggle);
-  label();
-  // So that it is there at once when it is wanted.
-  (window.requestIdleCallback ?? setTimeout)(() => import("./panel.js").catch(() => {}));
-  if (options.open) open({ focus: false });
-  events.dispatchEvent(new CustomEvent("ready"));
-  return { open, close, toggle, ask };
+    if (this.isOpen) return;
+    this.#panel.element.hidden = false;
+    this.#fill();
+    this.#label();
+    if (focus) this.#panel.focus();
+    this.#events.dispatchEvent(new CustomEvent("open"));
+  }
+
+  close() {
+    if (!this.isOpen) return;
+    const within = this.shadow.activeElement !== null;
+    this.#panel.element.hidden = true;
+    this.#label();
+    if (within) this.launcher.focus();
+    this.#events.dispatchEvent(new CustomEvent("close"));
+  }
+
+  toggle() {
+    return this.isOpen ? this.close() : this.open();
+  }
+
+  async ask(text) {
+    await this.open();
+    await this.#begun;
+    return this.#panel.ask(String(text));
+  }
+
+  async #make() {
+    const { Panel } = await import("./panel.js");
+    const ready = this.#ready;
+    if (ready.refused?.lost) {
+      // It may only have been the network at that moment.
+      ready.config = await ready.api.describe(ready.options.bot).catch(() => null);
+    }
+    this.#panel = new Panel({ ...ready, events: this.#events, onclose: () => this.close() });
+    this.#panel.element.hidden = true;
+    this.#panel.element.addEventListener("keydown", (event) => this.#trap(event));
+    this.root.prepend(this.#panel.element);
+    this.#begun = this.#panel.begin();
+  }
+
+  #label() {
+    const { launcher, isOpen } = this;
+    launcher.setAttribute("aria-label", this.#ready.t(isOpen ? "close" : "open"));
+    launcher.setAttribute("aria-expanded", String(isOpen));
+    launcher.replaceChildren(icon(isOpen ? "close" : "chat"));
+  }
+
+  /** On a phone the panel covers the page, and is the only thing there. */
+  #fill() {
+    this.#panel?.element.setAttribute("aria-modal", String(PHONE.matches));
+  }
+
+  /** Keep the focus within a panel that covers the page. */
+  #trap(event) {
+    if (event.key !== "Tab" || !PHONE.matches) return;
+    const all = this.#panel.element.querySelectorAll("button, a[href], input, select, textarea, summary, [tabindex]");
+    const reachable = [...all].filter((element) => !element.disabled && element.checkVisibility());
+    const [edge, other] = event.shiftKey ? [reachable[0], reachable.at(-1)] : [reachable.at(-1), reachable[0]];
+    if (this.shadow.activeElement !== edge) return;
+    event.preventDefault();
+    other.focus();
+  }
 }
