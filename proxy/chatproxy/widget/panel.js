@@ -2,7 +2,6 @@
 import { Chat } from "./chat.js";
 import { Composer } from "./composer.js";
 import { h, iconButton } from "./dom.js";
-import { conversationList } from "./history.js";
 import { MessageView, errorText } from "./message.js";
 
 const NEAR_THE_END = 80; // px: who is as near as this follows what comes
@@ -320,6 +319,7 @@ export class Panel {
     // Who has never asked anything has no history, and needs no token to learn that.
     if (this.store.get("token")) await this.#try(async () => (conversations = await chat.list()));
     if (!this.page) conversations = conversations.filter(({ bot }) => bot === chat.bot);
+    const { conversationList } = await import("./history.js");
     const [action, act] = beside ? ["new", () => this.#new()] : ["back", () => this.#back()];
     this.history.replaceChildren(
       h("button", { type: "button", "data-action": action, onclick: act }, t(action)),
