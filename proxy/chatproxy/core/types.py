@@ -239,6 +239,16 @@ class Bot:
 
 
 @dataclass(frozen=True, slots=True)
+class Letter:
+    """An e-mail in plain text; answers to it go to `reply_to`."""
+
+    to: str
+    reply_to: str
+    subject: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class ModelFacts:
     """What a model tells about itself; "" and None for what it does not tell.
 

@@ -16,7 +16,7 @@ _UNSAYABLE = re.compile(
     r"user_id: (must be|is missing)|cursor: |all_users: does not go with|title: must be one line"
     r"|comment: needs a rating|(message|question|title): is missing|bot: this conversation belongs"
     r"|grammar: has more than|model: '.*' is a bot|raw mode does not support|messages: the last one must be"
-    r"|input: has more than|context_length_exceeded"
+    r"|input: has more than|context_length_exceeded|email: "
 )
 
 
