@@ -214,6 +214,9 @@ class Settings:
             raise ConfigurationError(f"SMTP_HOST is {self.smtp_host!r} but SMTP_FROM is not set")
         if bool(self.smtp_user) != bool(self.smtp_password):
             raise ConfigurationError("SMTP_USER and SMTP_PASSWORD_FILE go together: set both or none")
+        if not (self.smtp_user + self.smtp_password).isascii():
+            # Python's smtplib encodes both as ASCII, whatever RFC 4954 allows.
+            raise ConfigurationError("SMTP_USER and the password in SMTP_PASSWORD_FILE must be ASCII")
         if self.smtp_tls == "none" and self.smtp_user:
             raise ConfigurationError("SMTP_TLS='none' would send SMTP_USER's password for everybody to read")
 
