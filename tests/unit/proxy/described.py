@@ -35,6 +35,12 @@ def body_schema(document: dict[str, Any], method: str, path: str) -> dict[str, A
     return dict(document["components"]["schemas"][reference]) if reference else schema
 
 
+def success(document: dict[str, Any], method: str, path: str) -> dict[str, Any]:
+    """How an operation's answer is described where all goes well."""
+    responses = document["paths"][path][method]["responses"]
+    return dict(next(responses[status] for status in sorted(responses) if status.startswith("2")))
+
+
 def example_body(document: dict[str, Any], method: str, path: str, *, streamed: bool) -> dict[str, Any] | None:
     """A body as the description shows it, with the model and the bots of the fakes."""
     schema = body_schema(document, method, path)
@@ -71,7 +77,7 @@ def _is_unsayable(refused: Response) -> bool:
 def check_stream(document: dict[str, Any], path: str, method: str, content_type: str, body: str) -> None:
     """Every event or line of a stream is of its described form; other answers have none."""
     media = content_type.partition(";")[0]
-    described = document["paths"][path][method]["responses"]["200"].get("content", {}).get(media, {})
+    described = success(document, method, path).get("content", {}).get(media, {})
     if "x-line" in described:
         schemas, told = {"": described["x-line"]}, _lines(body)
     else:
