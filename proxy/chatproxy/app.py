@@ -18,15 +18,17 @@ from chatproxy.adapters.mongo_history import MongoHistory
 from chatproxy.adapters.mongo_keys import MongoKeys
 from chatproxy.adapters.mongo_usage import MongoUsage
 from chatproxy.adapters.openai_engine import OpenAiEngine
+from chatproxy.adapters.smtp import SmtpMailer
 from chatproxy.core.answer import Answers
 from chatproxy.core.asking import Asking
 from chatproxy.core.completions import Completions
 from chatproxy.core.engines import AnyEngine, Engines, watch
 from chatproxy.core.generation import Generations
+from chatproxy.core.handoff import Handoff
 from chatproxy.core.keys import Keyring
 from chatproxy.core.limits import Limiter
 from chatproxy.core.model_template import decide
-from chatproxy.core.ports import Bots, Embedder, Engine, HealthCheck, History, KeyStore, UsageStore
+from chatproxy.core.ports import Bots, Embedder, Engine, HealthCheck, History, KeyStore, Mailer, UsageStore
 from chatproxy.core.prompts import AUTO, Formats
 from chatproxy.core.running import Running
 from chatproxy.core.sampling import PRESETS
@@ -40,6 +42,7 @@ from chatproxy.web import (
     chat,
     conversations,
     cors,
+    handoff,
     health,
     kobold,
     messages,
@@ -62,6 +65,7 @@ def create_app(
     usage: UsageStore | None = None,
     bots: Bots | None = None,
     embedder: Embedder | None = None,
+    mailer: Mailer | None = None,
     checks: Sequence[HealthCheck] | None = None,
 ) -> Flask:
     """The application, connected to nothing yet. What is given replaces the adapter that would be built.
@@ -71,7 +75,7 @@ def create_app(
     database = _database(settings)
     real_engines = [_engine(settings, number) for number in range(len(settings.engine_urls))]
     embeddings = Embeddings(settings.embeddings_url)
-    history = history or MongoHistory(database)
+    history, usage = history or MongoHistory(database), usage or MongoUsage(database)
     formats = _formats(settings)
     bots = bots or BotFiles(settings.bots_dir, formats=formats.names, presets=PRESETS)
     _check_default_bot(bots, settings.default_bot)
@@ -80,7 +84,7 @@ def create_app(
     gate = _gate(settings, shared)
     if engines is None and len(real_engines) > 1:
         watch(real_engines, gate)
-    generations = Generations(shared, gate, _limiter(settings, usage or MongoUsage(database)))
+    generations = Generations(shared, gate, _limiter(settings, usage))
     window, running = Window(shared, settings.context_size), Running()
     asking = Asking(history, bots, formats, default_bot=settings.default_bot)
     answers = Answers(asking, generations, window, history, running)
@@ -98,6 +102,7 @@ def create_app(
         chat.blueprint(answers),
         conversations.blueprint(history),
         messages.blueprint(history),
+        handoff.blueprint(Handoff(history, bots, usage, mailer or _mailer(settings))),
         question.blueprint(answers, history, bots),
         openai.blueprint(completions, bots, embedder or embeddings, generations.permit, model=model),
         ollama.blueprint(completions, bots, model=model, context_size=window.context_size),
@@ -142,6 +147,19 @@ def _limiter(settings: Settings, usage: UsageStore) -> Limiter:
     key = Limits(settings.key_requests_per_minute, settings.key_tokens_per_day, settings.key_streams)
     address = Limits(settings.address_requests_per_minute, settings.address_tokens_per_day, settings.address_streams)
     return Limiter(usage, key=key, address=address)
+
+
+def _mailer(settings: Settings) -> Mailer | None:
+    if not settings.smtp_host:
+        return None
+    return SmtpMailer(
+        settings.smtp_host,
+        settings.smtp_port,
+        tls=settings.smtp_tls,
+        sender=settings.smtp_from,
+        user=settings.smtp_user,
+        password=settings.smtp_password,
+    )
 
 
 def _formats(settings: Settings) -> Formats:

@@ -12,6 +12,7 @@
       StorageUnavailable      503 storage_unavailable   (Retry-After)
       EngineFailure           502 engine_error
         EngineTimeout         504 engine_timeout
+      MailFailed              502 mail_failed
 
     ConfigurationError        never reaches a client: it stops the start
     Unhealthy                 one dependency's short reason, for /readyz
@@ -129,6 +130,14 @@ class EngineTimeout(EngineFailure):
     code = "engine_timeout"
     status = 504
     public = "The language model did not answer in time."
+
+
+class MailFailed(ChatProxyError):
+    """The mail server cannot be reached, or does not take what is sent."""
+
+    code = "mail_failed"
+    status = 502
+    public = "The e-mail could not be sent. Nothing is lost. Please try again in a few minutes."
 
 
 class ConfigurationError(Exception):

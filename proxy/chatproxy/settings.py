@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
+from email_validator import EmailNotValidError, validate_email
+
 from chatproxy.errors import ConfigurationError
 
 
@@ -87,8 +89,24 @@ def _name(raw: str) -> str:
     return raw
 
 
+def _host(raw: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", raw):
+        raise ValueError
+    return raw
+
+
+def _mail_address(raw: str) -> str:
+    try:
+        valid = validate_email(raw, check_deliverability=False, allow_smtputf8=False, globally_deliverable=False)
+    except EmailNotValidError:
+        raise ValueError from None
+    return valid.ascii_email or valid.normalized
+
+
 _NAME = ("a name of letters, digits, '.', '-' and '_'", _name)
 _TEXT = ("text", str)
+_HOST = ("a host name or an IPv4 address", _host)
+_MAIL_ADDRESS = ("an e-mail address without a name, as chat@example.com", _mail_address)
 _PATH = ("a folder", Path)
 # Limits of use; 0 = none.
 _REQUESTS, _TOKENS, _STREAMS = _whole(0, 100_000), _whole(0, 999_999_999), _whole(0, 4096)
@@ -169,6 +187,12 @@ class Settings:
     kobold_origins: tuple[str, ...] = _option(
         "KOBOLD_ORIGINS", _ORIGINS, (), "web pages of other origins that may call the Kobold API"
     )
+    smtp_host: str = _option("SMTP_HOST", _HOST, "", "the mail server; empty means no e-mail is sent")
+    smtp_port: int = _option("SMTP_PORT", _whole(1, 65535), 587, "its port")
+    smtp_tls: str = _option("SMTP_TLS", _choice("starttls", "tls", "none"), "starttls", "how its connection is secured")
+    smtp_user: str = _option("SMTP_USER", _TEXT, "", "user that it asks for; empty means no log-in")
+    smtp_password: str = _option("SMTP_PASSWORD", _TEXT, "", "that user's password", secret=True)
+    smtp_from: str = _option("SMTP_FROM", _MAIL_ADDRESS, "", "the address that e-mails come from")
     trusted_hops: int = _option("TRUSTED_HOPS", _whole(0, 5), 1, "reverse proxies in front whose X-Forwarded-* count")
     log_level: str = _option("LOG_LEVEL", _choice("debug", "info", "warning", "error"), "info", "least severe log line")
 
@@ -182,6 +206,19 @@ class Settings:
             )
         if self.mongo_user and not self.mongo_password:
             raise ConfigurationError(f"MONGO_USER is {self.mongo_user!r} but MONGO_PASSWORD_FILE is not set")
+        if self.smtp_host:
+            self._check_mail()
+
+    def _check_mail(self) -> None:
+        if not self.smtp_from:
+            raise ConfigurationError(f"SMTP_HOST is {self.smtp_host!r} but SMTP_FROM is not set")
+        if bool(self.smtp_user) != bool(self.smtp_password):
+            raise ConfigurationError("SMTP_USER and SMTP_PASSWORD_FILE go together: set both or none")
+        if not (self.smtp_user + self.smtp_password).isascii():
+            # Python's smtplib encodes both as ASCII, whatever RFC 4954 allows.
+            raise ConfigurationError("SMTP_USER and the password in SMTP_PASSWORD_FILE must be ASCII")
+        if self.smtp_tls == "none" and self.smtp_user:
+            raise ConfigurationError("SMTP_TLS='none' would send SMTP_USER's password for everybody to read")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:

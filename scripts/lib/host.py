@@ -66,6 +66,8 @@ class Host:
     formats: frozenset[str] = frozenset({"chatml", "metharme", "pygmalion"})
     # What KOBOLDCPP_SOURCE points at: "", "source", "missing" or "other".
     koboldcpp_source: str = ""
+    # What SMTP_PASSWORD_FILE points at: "", "readable" by the containers' user, "missing", "closed" or "empty".
+    mail_password: str = ""
     # A CPU wheel of torch lies in a folder that pip's own settings name.
     torch_wheel: bool = True
     # Images and secrets made by an earlier run.

@@ -77,6 +77,7 @@ def collect(settings: Settings, *, probe: bool = True) -> Host:
             bots=frozenset(p.stem for p in (paths.ROOT / "compose" / "bots").glob("*.yaml")),
             formats=frozenset(p.stem for folder in _FORMATS for p in folder.glob("[!_.]*.toml")),
             koboldcpp_source=stage.kind_of(settings["KOBOLDCPP_SOURCE"]),
+            mail_password=secret_files.kind_of(settings["SMTP_PASSWORD_FILE"]),
             torch_wheel=bool(pip_settings.torch_wheels()),
             built=(paths.STAMPS / "images.json").is_file(),
             secrets=secret_files.all_there(),

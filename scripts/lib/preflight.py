@@ -34,6 +34,7 @@ CHECKS: tuple[Callable[[Situation], Iterator[Finding]], ...] = (
     preflight_docker.gpu,
     preflight_network.ports,
     preflight_network.domain,
+    preflight_network.mail,
     preflight_network.homes,
     preflight_engine.engine,
     preflight_engine.bot_and_model,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from scripts.lib import network_facts, sources
+from scripts.lib import network_facts, secret_files, sources
 from scripts.lib.findings import ERROR, WARNING, Finding
 from scripts.lib.situation import Situation
 
@@ -44,6 +44,19 @@ def domain(s: Situation) -> Iterator[Finding]:
     else:
         hint = "point the record here; behind a forwarding service run `make up ACCEPT=dns.domain_elsewhere`"
         yield Finding("dns.domain_elsewhere", ERROR, fact, hint)
+
+
+def mail(s: Situation) -> Iterator[Finding]:
+    name = s.settings["SMTP_PASSWORD_FILE"]
+    hints = {
+        "missing": "correct SMTP_PASSWORD_FILE in .env",
+        "empty": "write the password into it, and nothing else",
+        "closed": f"give it to the containers' user: sudo install -m 0400 -o {secret_files.UID} YOURS {name}",
+    }
+    facts = {"missing": "is no file", "empty": "is empty", "closed": "cannot be read by the containers' user"}
+    kind = s.host.mail_password
+    if kind in hints:
+        yield Finding("mail.password_file", ERROR, f"SMTP_PASSWORD_FILE={name} {facts[kind]}", hints[kind])
 
 
 def homes(s: Situation) -> Iterator[Finding]:

@@ -35,6 +35,7 @@ def resolve(
         "ENGINE_API": "koboldcpp" if choice.engine == "koboldcpp" else "openai",
         "ENGINE_URL_RESOLVED": settings["ENGINE_URL"].rstrip("/") if external else "http://engine:5001",
         "ENGINE_NETWORK_INTERNAL": "false" if external else "true",
+        "MAIL_NETWORK_INTERNAL": "false" if settings["SMTP_HOST"] else "true",
         "COMPOSE_PROFILES": "" if external else "engine",
         "MODEL_NAME": model.name,
         "MODEL_FILE": model.file,

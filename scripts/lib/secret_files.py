@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 import subprocess
 from pathlib import Path
 
@@ -29,6 +30,27 @@ def ensure(folder: Path = paths.SECRETS, uid: int = UID) -> list[str]:
     for name in made:
         _write(folder / name, secrets.token_urlsafe(32), uid)
     return made
+
+
+def kind_of(name: str, uid: int = UID) -> str:
+    """What an operator's own file is to the containers' user: "readable", "missing", "closed" or "empty"; "" for none.
+
+    A relative name counts from this folder, as Compose has it.
+    """
+    if not name:
+        return ""
+    try:
+        found = (paths.ROOT / name).stat()
+    except FileNotFoundError:
+        return "missing"
+    except OSError:
+        return "closed"
+    if not stat.S_ISREG(found.st_mode):
+        return "missing"
+    bit = stat.S_IRUSR if found.st_uid == uid else stat.S_IRGRP if found.st_gid == uid else stat.S_IROTH
+    if not found.st_mode & bit:
+        return "closed"
+    return "readable" if found.st_size else "empty"
 
 
 def _write(path: Path, value: str, uid: int) -> None:

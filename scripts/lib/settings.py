@@ -108,6 +108,9 @@ def anything(value: str) -> str | None:
     return None
 
 
+EMAIL = matching(r"[^@\s]+@[^@\s]+\.[^@\s]+", "an e-mail address")
+
+
 @dataclass(frozen=True)
 class Setting:
     default: str
@@ -117,7 +120,7 @@ class Setting:
 _MB = 2**20
 SETTINGS: dict[str, Setting] = {
     "DOMAIN": Setting("localhost", domain),
-    "ACME_EMAIL": Setting("", optional(matching(r"[^@\s]+@[^@\s]+\.[^@\s]+", "an e-mail address"))),
+    "ACME_EMAIL": Setting("", optional(EMAIL)),
     "HTTP_PORT": Setting("80", whole(1, 65535)),
     "HTTPS_PORT": Setting("443", whole(1, 65535)),
     "SOURCES": Setting("auto", one_of("auto", "upstream", "packages")),
@@ -156,6 +159,12 @@ SETTINGS: dict[str, Setting] = {
     "ADDRESS_TOKENS_PER_DAY": Setting("0", whole(0, 999_999_999)),
     "ADDRESS_STREAMS": Setting("0", whole(0, 4096)),
     "KOBOLD_ORIGINS": Setting("", optional(origins)),
+    "SMTP_HOST": Setting("", optional(matching(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", "a host name"))),
+    "SMTP_PORT": Setting("587", whole(1, 65535)),
+    "SMTP_TLS": Setting("starttls", one_of("starttls", "tls", "none")),
+    "SMTP_USER": Setting("", anything),
+    "SMTP_PASSWORD_FILE": Setting("", anything),
+    "SMTP_FROM": Setting("", optional(EMAIL)),
     "MAX_BODY": Setting("10MB", amount(64 * 1024)),
     "LOG_LEVEL": Setting("info", one_of("debug", "info", "warning", "error")),
 }
@@ -266,6 +275,7 @@ def _together(settings: Settings) -> Iterator[Finding]:
     if settings["HTTP_PORT"] == settings["HTTPS_PORT"]:
         fact = f"HTTP_PORT and HTTPS_PORT are both {settings['HTTP_PORT']}"
         yield Finding("setting.invalid", ERROR, fact, "give them different ports in .env")
+    yield from _mail(settings)
     public = is_public_name(settings["DOMAIN"])
     if public and (settings["HTTP_PORT"], settings["HTTPS_PORT"]) != ("80", "443"):
         yield Finding(
@@ -274,3 +284,19 @@ def _together(settings: Settings) -> Iterator[Finding]:
             f"{settings['DOMAIN']} needs a public certificate, but the ports are not 80 and 443",
             "the certificate authority calls on 80 and 443: forward them to this machine's HTTP_PORT and HTTPS_PORT",
         )
+
+
+def _mail(settings: Settings) -> Iterator[Finding]:
+    """What the proxy would refuse to start with."""
+    if not settings["SMTP_HOST"]:
+        return
+    if not settings["SMTP_FROM"]:
+        hint = "set SMTP_FROM in .env to the address that the e-mails come from"
+        yield Finding("mail.sender_missing", ERROR, "SMTP_HOST is set, but SMTP_FROM is not", hint)
+    user, password = settings["SMTP_USER"], settings["SMTP_PASSWORD_FILE"]
+    if bool(user) != bool(password):
+        given, missing = ("SMTP_USER", "SMTP_PASSWORD_FILE") if user else ("SMTP_PASSWORD_FILE", "SMTP_USER")
+        yield Finding("mail.login_incomplete", ERROR, f"{given} is set, but {missing} is not", "set both, or none")
+    if user and settings["SMTP_TLS"] == "none":
+        fact = "SMTP_TLS=none would send the password of SMTP_USER for everybody to read"
+        yield Finding("mail.password_exposed", ERROR, fact, "set SMTP_TLS=starttls or tls, or leave SMTP_USER empty")

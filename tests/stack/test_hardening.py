@@ -44,7 +44,7 @@ def test_no_secret_stands_in_an_environment(appliance: Appliance, service: str) 
 
 
 def test_inner_networks_have_no_way_out(appliance: Appliance) -> None:
-    for name in ("front", "engine", "knowledge", "data"):
+    for name in ("front", "engine", "mail", "knowledge", "data"):
         assert docker("network", "inspect", f"{PROJECT}_{name}", "--format", "{{.Internal}}").strip() == "true"
 
 

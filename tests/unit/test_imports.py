@@ -27,7 +27,7 @@ ALLOWED = {
     "core": ("core",),
 }
 # The core is plain Python: no web framework, no driver. Small pure libraries only.
-CORE_LIBRARIES = {"jinja2"}
+CORE_LIBRARIES = {"email_validator", "jinja2"}
 
 
 def _modules() -> list[Path]:

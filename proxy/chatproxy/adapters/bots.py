@@ -13,6 +13,16 @@ Fields (all optional but `name`):
     max_message     longest question, in characters
     rules           list of `when: [phrases]` with `answer: ...`, which answers without the engine; the first one wins
     retention_days  how long conversations are kept, 1 to 3650 (default: for ever)
+
+and for its chat window on web pages:
+
+    quick_replies   questions offered to begin with, at most 8 of 80 characters
+    languages       codes of the window's languages, as en, de, fr, es, lv; the first where none is the visitor's
+    theme           accent and accent_text ("#rrggbb", in quotes; a contrast of 4.5:1 at least; accent_text is
+                    black or white where it is not given), color_scheme (auto, light, dark), position (right, left)
+    origins         web pages' origins whose visitors may talk to it, as https://example.com (default: any site key's)
+    handoff_email   where visitors can have their conversation sent
+    consent         what visitors have to agree to first
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from chatproxy.core.types import (
     Feedback,
     Generation,
     KeyRecord,
+    Letter,
     Message,
     Page,
     Past,
@@ -155,6 +156,14 @@ class Embedder(Protocol):
 
     def embed(self, texts: Sequence[str]) -> Embedded:
         """One vector for each text, in order. Raises a ChatProxyError where the service gives none."""
+        ...
+
+
+class Mailer(Protocol):
+    """Sends e-mails."""
+
+    def send(self, letter: Letter) -> None:
+        """Hand the letter to a mail server. Raises MailFailed where none has taken it."""
         ...
 
 

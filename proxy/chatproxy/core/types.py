@@ -193,11 +193,24 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class Theme:
+    """How a bot's chat window looks; "" = as the widget has it. Colours are #rrggbb."""
+
+    accent: str = ""
+    accent_text: str = ""
+    color_scheme: str = ""  # auto, light or dark
+    position: str = ""  # right or left
+
+
+@dataclass(frozen=True, slots=True)
 class Bot:
     """Who answers. `format` is a prompt format's name, or "auto" for the appliance's own.
 
     `examples` are example dialogues, each a list of turns that shows how the bot talks. `rules` answer without the
     engine. `max_message` is the longest question in characters, `retention_days` how long conversations are kept.
+    `languages` are those of its chat window, the first one where none fits the visitor. Visitors of other web pages
+    than `origins` cannot see it, where any are listed. Conversations are handed over to people at `handoff_email`.
+    `consent` is what a visitor has to agree to first.
     """
 
     id: str
@@ -212,11 +225,27 @@ class Bot:
     max_message: int | None = None
     rules: tuple[Rule, ...] = ()
     retention_days: int | None = None
+    quick_replies: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+    theme: Theme = Theme()
+    origins: tuple[str, ...] = ()
+    handoff_email: str = ""
+    consent: str = ""
 
     @property
     def instructions(self) -> str:
         """System text and persona as the one text that a prompt format calls S."""
         return "\n\n".join(part for part in (self.system, self.persona) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """An e-mail in plain text; answers to it go to `reply_to`."""
+
+    to: str
+    reply_to: str
+    subject: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,11 +51,12 @@ def blueprint(history: History) -> Blueprint:
     @routes.get("/api/v1/conversations/<conversation_id>")
     @needs("chat")
     def conversation(conversation_id: str) -> Response:
-        query.check_known("limit", "cursor", "user_id")
+        query.check_known("limit", "cursor", "html", "user_id")
         limit, cursor = query.paging()
+        html = query.flag("html")
         found = history.conversation(query.owner(), _checked(conversation_id))
         page = history.messages(found.owner, found.id, limit=limit, cursor=cursor)
-        messages = [shown.message(item) for item in page.items]
+        messages = [shown.message(item, html=html) for item in page.items]
         return json_response({**shown.conversation(found), "messages": messages, "next_cursor": page.next_cursor})
 
     @routes.patch("/api/v1/conversations/<conversation_id>")

@@ -7,6 +7,7 @@ from typing import Any
 
 from chatproxy.core.types import Conversation, Feedback, Message
 from chatproxy.web.chat import usage
+from chatproxy.web.markdown import to_html
 
 
 def conversation(found: Conversation) -> dict[str, Any]:
@@ -20,8 +21,8 @@ def conversation(found: Conversation) -> dict[str, Any]:
     }
 
 
-def message(found: Message) -> dict[str, Any]:
-    """With what only answers have."""
+def message(found: Message, *, html: bool = False) -> dict[str, Any]:
+    """With what only answers have; `html`: that too, safe to insert into a page."""
     told: dict[str, Any] = {
         "id": found.id,
         "role": found.role,
@@ -33,6 +34,8 @@ def message(found: Message) -> dict[str, Any]:
         told["finish_reason"] = found.finish_reason
         told["usage"] = usage(found.usage) if found.usage else None
         told["feedback"] = feedback(found.feedback)
+        if html:
+            told["html"] = to_html(found.text)
     return told
 
 

@@ -16,7 +16,7 @@ _UNSAYABLE = re.compile(
     r"user_id: (must be|is missing)|cursor: |all_users: does not go with|title: must be one line"
     r"|comment: needs a rating|(message|question|title): is missing|bot: this conversation belongs"
     r"|grammar: has more than|model: '.*' is a bot|raw mode does not support|messages: the last one must be"
-    r"|input: has more than|context_length_exceeded"
+    r"|input: has more than|context_length_exceeded|email: "
 )
 
 
@@ -33,6 +33,12 @@ def body_schema(document: dict[str, Any], method: str, path: str) -> dict[str, A
     schema = dict(body["content"]["application/json"]["schema"])
     reference = schema.get("$ref", "").rpartition("/")[2]
     return dict(document["components"]["schemas"][reference]) if reference else schema
+
+
+def success(document: dict[str, Any], method: str, path: str) -> dict[str, Any]:
+    """How an operation's answer is described where all goes well."""
+    responses = document["paths"][path][method]["responses"]
+    return dict(next(responses[status] for status in sorted(responses) if status.startswith("2")))
 
 
 def example_body(document: dict[str, Any], method: str, path: str, *, streamed: bool) -> dict[str, Any] | None:
@@ -71,7 +77,7 @@ def _is_unsayable(refused: Response) -> bool:
 def check_stream(document: dict[str, Any], path: str, method: str, content_type: str, body: str) -> None:
     """Every event or line of a stream is of its described form; other answers have none."""
     media = content_type.partition(";")[0]
-    described = document["paths"][path][method]["responses"]["200"].get("content", {}).get(media, {})
+    described = success(document, method, path).get("content", {}).get(media, {})
     if "x-line" in described:
         schemas, told = {"": described["x-line"]}, _lines(body)
     else:

@@ -20,6 +20,7 @@ from chatproxy.core.types import (
     Finish,
     Generation,
     Idle,
+    Letter,
     Limits,
     Text,
 )
@@ -85,7 +86,8 @@ def blocked_until(event: threading.Event, *then: EngineEvent) -> Callable[[Gener
     return script
 
 
-ASSISTANT = Bot("assistant", "Assistant", system="You are kind.", format="chatml", max_tokens=64)
+PEOPLE = "people@example.com"
+ASSISTANT = Bot("assistant", "Assistant", system="You are kind.", format="chatml", max_tokens=64, handoff_email=PEOPLE)
 MIRA = Bot("mira", "Mira", persona="Mira sails.", greeting="Ahoy!", format="pygmalion", max_tokens=64)
 
 
@@ -121,6 +123,22 @@ class FakeEmbedder:
         return Embedded(vectors, sum(len(text.split()) for text in texts) if self.tells_tokens else None)
 
 
+class FakeMailer:
+    """Implements Mailer: keeps the letters; `error` is raised instead, `slow` is waited for before."""
+
+    def __init__(self) -> None:
+        self.letters: list[Letter] = []
+        self.error: Exception | None = None
+        self.slow: threading.Event | None = None
+
+    def send(self, letter: Letter) -> None:
+        if self.slow:
+            self.slow.wait(10)
+        if self.error:
+            raise self.error
+        self.letters.append(letter)
+
+
 @dataclass
 class FakeCheck:
     """Implements HealthCheck; `reason` makes it unhealthy."""
@@ -143,6 +161,7 @@ class World:
     usage: MemoryUsage = field(default_factory=MemoryUsage)
     bots: FakeBots = field(default_factory=FakeBots)
     embedder: FakeEmbedder = field(default_factory=FakeEmbedder)
+    mailer: FakeMailer | None = field(default_factory=FakeMailer)
     checks: Sequence[Any] = (FakeCheck("engine"), FakeCheck("mongo"))
     settings: Settings = field(default_factory=lambda: Settings(trusted_hops=0, engine_slots=1, queue_size=2))
 
@@ -155,6 +174,7 @@ class World:
             usage=self.usage,
             bots=self.bots,
             embedder=self.embedder,
+            mailer=self.mailer,
             checks=self.checks,
         )
 

@@ -12,8 +12,8 @@ from schemathesis.checks import CHECKS
 from werkzeug.test import TestResponse
 
 from chatproxy.core.types import Limits, Text
-from chatproxy.errors import Busy, ChatProxyError, EngineFailure, EngineTimeout
-from tests.unit.proxy.described import check_stream, example_body, operations
+from chatproxy.errors import Busy, ChatProxyError, EngineFailure, EngineTimeout, MailFailed
+from tests.unit.proxy.described import check_stream, example_body, operations, success
 from tests.unit.proxy.fakes import World
 
 DOCUMENT: dict[str, Any] = World().app.test_client().get("/openapi.json").get_json()
@@ -34,7 +34,7 @@ def _documents(method: str, path: str, status: str) -> bool:
 
 
 def _streams(method: str, path: str) -> bool:
-    content = DOCUMENT["paths"][path][method]["responses"]["200"].get("content", {})
+    content = success(DOCUMENT, method, path).get("content", {})
     return bool(content.keys() & {"text/event-stream", "application/x-ndjson"})
 
 
@@ -68,6 +68,8 @@ def test_an_engine_that_is_gone(method: str, path: str, error: ChatProxyError) -
     engine = asked.world.engine
     engine.script, engine.count_error, engine.context_error = [error], error, error
     asked.world.embedder.error = EngineFailure()
+    assert asked.world.mailer is not None
+    asked.world.mailer.error = MailFailed()
     response = asked.call(method, path)
     # A resumed answer is a stream from the beginning.
     told = response.mimetype == "text/event-stream" and f'"{error.code}"' in response.get_data(as_text=True)

@@ -35,6 +35,12 @@ def test_an_empty_variable_counts_as_not_set() -> None:
         ("TRUSTED_HOPS", "-1"),
         ("LOG_LEVEL", "loud"),
         ("MAX_BODY_BYTES", "10MB"),
+        ("SMTP_HOST", "smtp.example.com:587"),
+        ("SMTP_HOST", "smtp.example.com\nx"),
+        ("SMTP_PORT", "0"),
+        ("SMTP_TLS", "ssl"),
+        ("SMTP_FROM", "Chat <chat@example.com>"),
+        ("SMTP_FROM", "chat"),
     ],
 )
 def test_a_bad_value_names_variable_and_value(variable: str, value: str) -> None:
@@ -50,6 +56,25 @@ def test_a_secret_is_read_from_its_file_and_never_shown(tmp_path: Path) -> None:
     settings = Settings.from_environment({"MONGO_USER": "chatproxy", "MONGO_PASSWORD_FILE": str(secret)})
     assert settings.mongo_password == "hunter2"
     assert "hunter2" not in repr(settings)
+
+
+MAIL = {"smtp_host": "smtp.example.com", "smtp_from": "chat@example.com"}
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"smtp_host": "smtp.example.com"}, "SMTP_FROM is not set"),
+        ({**MAIL, "smtp_user": "chat"}, "SMTP_USER and SMTP_PASSWORD_FILE go together"),
+        ({**MAIL, "smtp_password": "s3cret"}, "SMTP_USER and SMTP_PASSWORD_FILE go together"),
+        ({**MAIL, "smtp_user": "chat", "smtp_password": "s3cret\u00e4"}, "must be ASCII"),
+        ({**MAIL, "smtp_user": "chat", "smtp_password": "s3cret", "smtp_tls": "none"}, "SMTP_TLS='none'"),
+    ],
+)
+def test_mail_settings_that_do_not_go_together_stop_the_start(given: dict[str, str], named: str) -> None:
+    with pytest.raises(ConfigurationError, match=named) as caught:
+        Settings(**given)  # type: ignore[arg-type]
+    assert "s3cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [None, "", b"\xff\xfe"])

@@ -108,6 +108,20 @@ def test_secrets_are_made_once_and_private(tmp_path: Path) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
+def test_a_secret_of_the_operators_own_is_looked_at_through_the_containers_users_eyes(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    assert secret_files.kind_of("") == ""
+    assert (secret_files.kind_of(str(file)), secret_files.kind_of(str(tmp_path))) == ("missing", "missing")
+    file.touch()
+    file.chmod(0o600)
+    own, strange = file.stat().st_uid, file.stat().st_uid + 1
+    assert secret_files.kind_of(str(file), own) == "empty"
+    file.write_text("s3cret")
+    assert (secret_files.kind_of(str(file), own), secret_files.kind_of(str(file), strange)) == ("readable", "closed")
+    file.chmod(0o604)
+    assert secret_files.kind_of(str(file), strange) == "readable"
+
+
 def test_a_folder_s_digest_changes_with_names_modes_and_contents_alone(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     file = tmp_path / "sub" / "file"

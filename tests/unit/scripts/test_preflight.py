@@ -18,6 +18,8 @@ from tests.unit.scripts.conftest import ALL_HOMES, Judge
 ROOT = Path(__file__).resolve().parents[3]
 OLD = {"docker_cli": False, "docker_engine": False, "docker_answers": False, "engine_version": ()}
 BARE = {**OLD, "compose_version": (), "buildx_version": ()}
+MAIL = {"SMTP_HOST": "smtp.example.com", "SMTP_FROM": "chat@example.com"}
+LOGIN = {"SMTP_USER": "chat", "SMTP_PASSWORD_FILE": "password.txt"}
 FOREIGN = {"os_id": "fedora", "os_version": "42", "os_name": "Fedora Linux 42"}
 DROPPED = {"model_files": {"my.gguf": GB, "old.bin": GB, "notes.txt": GB}}
 MINE = {"MODEL": "my.gguf", "PROMPT_FORMAT": "chatml"}
@@ -40,6 +42,13 @@ def test_a_fit_machine_has_no_findings(verdict: Callable[..., Verdict]) -> None:
         ("arch.unsupported", ERROR, {"arch": "aarch64"}, {"SOURCES": "packages"}),
         ("privilege.missing", ERROR, {**BARE, "root": False}, {}),
         ("privilege.missing", ERROR, {"root": False, "secrets": False}, {}),
+        ("mail.sender_missing", ERROR, {}, {"SMTP_HOST": "smtp.example.com"}),
+        ("mail.login_incomplete", ERROR, {}, {**MAIL, "SMTP_USER": "chat"}),
+        ("mail.login_incomplete", ERROR, {}, {**MAIL, "SMTP_PASSWORD_FILE": "password.txt"}),
+        ("mail.password_exposed", ERROR, {}, {**MAIL, **LOGIN, "SMTP_TLS": "none"}),
+        ("mail.password_file", ERROR, {"mail_password": "missing"}, {**MAIL, **LOGIN}),
+        ("mail.password_file", ERROR, {"mail_password": "closed"}, {**MAIL, **LOGIN}),
+        ("mail.password_file", ERROR, {"mail_password": "empty"}, {**MAIL, **LOGIN}),
         ("cpu.no_avx", ERROR, {"cpu_flags": frozenset({"sse4_2"})}, {}),
         ("cpu.no_avx2", WARNING, {"cpu_flags": frozenset({"avx"})}, {}),
         ("ram.too_small_for_model", ERROR, {"memory_bytes": GB}, {}),

@@ -25,6 +25,7 @@ GOLDEN = {
     "ENGINE_API": "openai",
     "ENGINE_URL_RESOLVED": "http://engine:5001",
     "ENGINE_NETWORK_INTERNAL": "true",
+    "MAIL_NETWORK_INTERNAL": "true",
     "COMPOSE_PROFILES": "engine",
     "MODEL_NAME": "smollm2-135m-instruct",
     "MODEL_FILE": "SmolLM2-135M-Instruct.Q4_1.gguf",
@@ -88,6 +89,10 @@ def test_an_engine_elsewhere(resolved: Resolve) -> None:
         "ENGINE_NETWORK_INTERNAL": "false",
         "COMPOSE_PROFILES": "",
     }
+
+
+def test_a_mail_server_opens_the_network_for_mail_alone(resolved: Resolve) -> None:
+    assert _changed(resolved(SMTP_HOST="smtp.example.com")) == {"MAIL_NETWORK_INTERNAL": "false"}
 
 
 def test_a_gpu_takes_all_layers_and_several_slots(resolved: Resolve) -> None:

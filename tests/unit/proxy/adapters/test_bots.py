@@ -39,6 +39,8 @@ def test_the_shipped_bots_are_good() -> None:
     assert (bots.get("companion").format, bots.get("companion").name) == ("pygmalion", "Mira")
     assert answer_by_rule(bots.get("support"), "Can I SPEAK to a human?")
     assert [turn.role for turn in bots.get("companion").examples[0]] == ["user", "assistant"] * 2
+    assert bots.get("support").theme.position == "right"
+    assert len(bots.get("support").quick_replies) == 3
     assert [bot.id for bot in bots.all()] == ["assistant", "companion", "support"]
 
 

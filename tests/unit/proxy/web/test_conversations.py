@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from chatproxy.core.types import Conversation, Identity, Message, new_id, now
-from tests.unit.proxy.fakes import World
+from tests.unit.proxy.fakes import FakeEngine, World, says
 
 URL = "/api/v1/conversations"
 USERS = "/api/v1/users"
@@ -39,6 +39,19 @@ def test_a_conversation_can_be_read() -> None:
     ]
     assert read["messages"][1]["finish_reason"] == "stop"
     assert read["messages"][0]["created_at"].endswith("Z")
+
+
+def test_answers_come_as_html_too_where_that_is_asked_for() -> None:
+    world = World(engine=FakeEngine(says("**Hello** <b>there</b>")))
+    client = world.client()
+    url = f"{URL}/{start(client, '**Hi**')}"
+    question, answer = get(client, f"{url}?html=true")["messages"]
+    assert "html" not in question
+    assert answer["html"] == "<p><strong>Hello</strong> &lt;b&gt;there&lt;/b&gt;</p>\n"
+    assert answer["text"] == "**Hello** <b>there</b>"
+    assert all("html" not in message for message in get(client, f"{url}?html=false")["messages"])
+    assert get(client, url) == get(client, f"{url}?html=false")
+    assert client.get(f"{url}?html=1").status_code == 400
 
 
 def test_pages() -> None:
