@@ -193,11 +193,24 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class Theme:
+    """How a bot's chat looks on a page; "" leaves it to the widget. Colours are #rrggbb."""
+
+    accent: str = ""
+    accent_text: str = ""
+    color_scheme: str = ""  # auto, light, dark
+    position: str = ""  # right, left
+
+
+@dataclass(frozen=True, slots=True)
 class Bot:
     """Who answers. `format` is a prompt format's name, or "auto" for the appliance's own.
 
     `examples` are example dialogues, each a list of turns that shows how the bot talks. `rules` answer without the
     engine. `max_message` is the longest question in characters, `retention_days` how long conversations are kept.
+    The rest is for visitors' pages: questions offered as buttons, languages of the chat (the first is the fallback),
+    the origins whose pages may use it (none = all), where a conversation can be handed to a person, and what visitors
+    must agree to first.
     """
 
     id: str
@@ -212,6 +225,12 @@ class Bot:
     max_message: int | None = None
     rules: tuple[Rule, ...] = ()
     retention_days: int | None = None
+    quick_replies: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+    theme: Theme = Theme()
+    origins: tuple[str, ...] = ()
+    handoff_email: str = ""
+    consent: str = ""
 
     @property
     def instructions(self) -> str:
