@@ -16,6 +16,7 @@ from chatproxy.adapters.koboldcpp import Koboldcpp
 from chatproxy.adapters.mongo import Database
 from chatproxy.adapters.mongo_history import MongoHistory
 from chatproxy.adapters.mongo_keys import MongoKeys
+from chatproxy.adapters.mongo_sites import MongoSites
 from chatproxy.adapters.mongo_usage import MongoUsage
 from chatproxy.adapters.openai_engine import OpenAiEngine
 from chatproxy.core.access import Limits
@@ -27,11 +28,13 @@ from chatproxy.core.generation import Generations
 from chatproxy.core.keys import Keyring
 from chatproxy.core.limits import Limiter
 from chatproxy.core.model_template import decide
-from chatproxy.core.ports import Bots, Embedder, Engine, HealthCheck, History, KeyStore, UsageStore
+from chatproxy.core.ports import Bots, Embedder, Engine, HealthCheck, History, KeyStore, SiteStore, UsageStore
 from chatproxy.core.prompts import AUTO, Formats
 from chatproxy.core.running import Running
 from chatproxy.core.sampling import PRESETS
+from chatproxy.core.sites import Sites
 from chatproxy.core.slots import Gate
+from chatproxy.core.visitors import Visitors
 from chatproxy.core.window import Window
 from chatproxy.errors import ConfigurationError, NotFound
 from chatproxy.settings import Settings
@@ -48,6 +51,9 @@ from chatproxy.web import (
     openapi,
     question,
     responses,
+    visitors,
+    widget,
+    widget_files,
 )
 
 _log = logging.getLogger(__name__)
@@ -59,6 +65,7 @@ def create_app(
     engines: Sequence[Engine] | None = None,
     history: History | None = None,
     keys: KeyStore | None = None,
+    sites: SiteStore | None = None,
     usage: UsageStore | None = None,
     bots: Bots | None = None,
     embedder: Embedder | None = None,
@@ -76,11 +83,15 @@ def create_app(
     bots = bots or BotFiles(settings.bots_dir, formats=formats.names, presets=PRESETS)
     _check_default_bot(bots, settings.default_bot)
 
+    usage = usage or MongoUsage(database)
+    site_keys = Sites(sites or MongoSites(database))
+    visiting = _visitors(settings, site_keys, usage)
+
     shared = Engines(engines or real_engines)
     gate = _gate(settings, shared)
     if engines is None and len(real_engines) > 1:
         watch(real_engines, gate)
-    generations = Generations(shared, gate, _limiter(settings, usage or MongoUsage(database)))
+    generations = Generations(shared, gate, _limiter(settings, usage))
     window, running = Window(shared, settings.context_size), Running()
     asking = Asking(history, bots, formats, default_bot=settings.default_bot)
     answers = Answers(asking, generations, window, history, running)
@@ -93,7 +104,11 @@ def create_app(
     app = Flask("chatproxy", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     responses.install(app, {**kobold.ENVELOPES, **ollama.ENVELOPES, **openai.ENVELOPES})
-    cors.install(app, settings.kobold_origins, kobold.covers)
+    cors.install(
+        app,
+        cors.kobold(settings.kobold_origins, kobold.covers),
+        cors.visitors(site_keys.origins, visitors.ENDPOINTS),
+    )
     for routes in (
         chat.blueprint(answers),
         conversations.blueprint(history),
@@ -102,11 +117,13 @@ def create_app(
         openai.blueprint(completions, bots, embedder or embeddings, generations.permit, model=model),
         ollama.blueprint(completions, bots, model=model, context_size=window.context_size),
         kobold.blueprint(completions, running, model=model, gate=gate.status, context_size=window.context_size),
+        visitors.blueprint(visiting, bots, default_bot=settings.default_bot, mail=False),
+        widget.blueprint(visiting, widget_files.read(), chat_page=settings.chat_page),
         health.blueprint(checks, model, gate.status),
     ):
         app.register_blueprint(routes)
     openapi.install(app)
-    auth.install(app, Keyring(keys or MongoKeys(database)))
+    auth.install(app, Keyring(keys or MongoKeys(database)), visiting)
     if settings.trusted_hops:
         hops = settings.trusted_hops
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
@@ -116,6 +133,11 @@ def create_app(
 def keyring(settings: Settings) -> Keyring:
     """The API keys alone, for the command line."""
     return Keyring(MongoKeys(_database(settings)))
+
+
+def site_keys(settings: Settings) -> Sites:
+    """The site keys alone, for the command line."""
+    return Sites(MongoSites(_database(settings)))
 
 
 def _database(settings: Settings) -> Database:
@@ -138,10 +160,21 @@ def _gate(settings: Settings, engines: Engines) -> Gate:
     return Gate(settings.engine_slots, min(settings.queue_size, settings.stream_cap - slots), engines=len(engines))
 
 
+def _visitors(settings: Settings, sites: Sites, usage: UsageStore) -> Visitors:
+    return Visitors(
+        sites,
+        usage,
+        secret=settings.visitor_secret,
+        own_page=settings.chat_page,
+        new_per_hour=settings.new_visitors_per_hour,
+    )
+
+
 def _limiter(settings: Settings, usage: UsageStore) -> Limiter:
+    visitor = Limits(settings.visitor_requests_per_minute, settings.visitor_tokens_per_day, settings.visitor_streams)
     key = Limits(settings.key_requests_per_minute, settings.key_tokens_per_day, settings.key_streams)
     address = Limits(settings.address_requests_per_minute, settings.address_tokens_per_day, settings.address_streams)
-    return Limiter(usage, key=key, address=address)
+    return Limiter(usage, key=key, visitor=visitor, address=address)
 
 
 def _formats(settings: Settings) -> Formats:

@@ -155,6 +155,11 @@ SETTINGS: dict[str, Setting] = {
     "ADDRESS_REQUESTS_PER_MINUTE": Setting("0", whole(0, 100_000)),
     "ADDRESS_TOKENS_PER_DAY": Setting("0", whole(0, 999_999_999)),
     "ADDRESS_STREAMS": Setting("0", whole(0, 4096)),
+    "VISITOR_REQUESTS_PER_MINUTE": Setting("20", whole(0, 100_000)),
+    "VISITOR_TOKENS_PER_DAY": Setting("0", whole(0, 999_999_999)),
+    "VISITOR_STREAMS": Setting("2", whole(0, 4096)),
+    "NEW_VISITORS_PER_HOUR": Setting("60", whole(0, 100_000)),
+    "CHAT_PAGE": Setting("on", one_of("on", "off")),
     "KOBOLD_ORIGINS": Setting("", optional(origins)),
     "MAX_BODY": Setting("10MB", amount(64 * 1024)),
     "LOG_LEVEL": Setting("info", one_of("debug", "info", "warning", "error")),
@@ -162,7 +167,7 @@ SETTINGS: dict[str, Setting] = {
 # Read by Compose itself, so welcome in `.env` without being ours.
 _COMPOSE_OWN = ("COMPOSE_", "DOCKER_", "BUILDKIT_", "BUILDX_")
 # What `make` targets take without its being a setting.
-_KEY_ARGUMENTS = ("DAYS", "JSON", "NAME", "REVOKE", "RPM", "SCOPES", "STREAMS", "TOKENS_PER_DAY")
+_KEY_ARGUMENTS = ("BOTS", "DAYS", "JSON", "NAME", "ORIGINS", "REVOKE", "RPM", "SCOPES", "STREAMS", "TOKENS_PER_DAY")
 _ARGUMENTS = ("ACCEPT", "ARGS", "GPU", "LINES", "ONLY", "PORT", "SERVICE", *_KEY_ARGUMENTS)
 
 

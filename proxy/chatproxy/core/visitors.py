@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from itsdangerous import BadData, URLSafeTimedSerializer
+from itsdangerous import BadData, TimestampSigner, URLSafeTimedSerializer
 
 from chatproxy.core.access import NO_LIMITS, Identity, SiteKey, Visit
 from chatproxy.core.addresses import counted_as
@@ -74,7 +74,7 @@ class Visitors:
         self._sites, self._own_page, self._clock = sites, own_page, clock
         self._new = Hourly(usage, "new-visitors", new_per_hour, clock=clock)
         secret = secret or secrets.token_urlsafe(32)
-        self._serializer = URLSafeTimedSerializer(secret, salt=_SALT, signer_kwargs=_SIGNING)
+        self._serializer = _serializer(secret, clock)
 
     def enter(self, site_id: str, origin: str | None, own_origin: str) -> Visit:
         """What is there for a visitor of a page of `origin` (None = not told), who needs no token for that.
@@ -160,6 +160,14 @@ class Visitors:
             case [str(site), str(visitor), str(origin)] if _VISITOR_ID.fullmatch(visitor):
                 return _Signed(site, visitor, origin, self._clock() - signed_at)
         return None
+
+
+def _serializer(secret: str, clock: Callable[[], datetime]) -> URLSafeTimedSerializer:
+    class Signer(TimestampSigner):
+        def get_timestamp(self) -> int:
+            return int(clock().timestamp())
+
+    return URLSafeTimedSerializer(secret, salt=_SALT, signer=Signer, signer_kwargs=_SIGNING)
 
 
 def _visit(site: SiteKey, visitor: str, origin: str) -> Visit:

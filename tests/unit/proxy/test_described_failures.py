@@ -53,7 +53,7 @@ class Asked:
 
     def call(self, method: str, path: str, *, streamed: bool = False) -> TestResponse:
         """Call the operation with its example, and hold the answer against the description."""
-        names = {**self.ids, "user_id": "anybody", "model": "assistant"}
+        names = {**self.ids, "user_id": "anybody", "model": "assistant", "version": "1", "name": "style.css"}
         response = self.client.open(
             path.format(**names), method=method, json=example_body(DOCUMENT, method, path, streamed=streamed)
         )

@@ -1,0 +1,2 @@
+"use strict";
+// Loads the chat of version __VERSION__.
