@@ -1,4 +1,4 @@
-"""Visitors' tokens: bought from listed origins, good for minutes, renewed for the same visitor, ended with their key."""
+"""Visitors' tokens: bought from listed origins, good for minutes, renewed for the same visitor, ended with the key."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_a_token_ends_with_its_site_key(end: str) -> None:
     if end == "revoked":
         door.sites.revoke(door.site.id)
     else:
-        door.store.expire(door.site.id, datetime.now(UTC))
+        door.store.expire(door.site.id, datetime.now(UTC) - timedelta(seconds=1))
     with pytest.raises(Unauthorized):
         door.visitors.verify(token, SHOP)
     with pytest.raises(OriginNotAllowed, match="no such site key") as caught:
