@@ -78,14 +78,13 @@ def create_app(
     database = _database(settings)
     real_engines = [_engine(settings, number) for number in range(len(settings.engine_urls))]
     embeddings = Embeddings(settings.embeddings_url)
-    history = history or MongoHistory(database)
+    history, usage = history or MongoHistory(database), usage or MongoUsage(database)
     formats = _formats(settings)
     bots = bots or BotFiles(settings.bots_dir, formats=formats.names, presets=PRESETS)
     _check_default_bot(bots, settings.default_bot)
 
-    usage = usage or MongoUsage(database)
-    site_keys = Sites(sites or MongoSites(database))
-    visiting = _visitors(settings, site_keys, usage)
+    site_keyring = Sites(sites or MongoSites(database))
+    visiting = _visitors(settings, site_keyring, usage)
 
     shared = Engines(engines or real_engines)
     gate = _gate(settings, shared)
@@ -107,7 +106,7 @@ def create_app(
     cors.install(
         app,
         cors.kobold(settings.kobold_origins, kobold.covers),
-        cors.visitors(site_keys.origins, visitors.ENDPOINTS),
+        cors.visitors(site_keyring.origins, visitors.ENDPOINTS),
     )
     for routes in (
         chat.blueprint(answers),

@@ -193,12 +193,12 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Theme:
-    """How a bot's chat looks on a page; "" leaves it to the widget. Colours are #rrggbb."""
+    """How a bot's chat window looks; "" = as the widget has it. Colours are #rrggbb."""
 
     accent: str = ""
     accent_text: str = ""
-    color_scheme: str = ""  # auto, light, dark
-    position: str = ""  # right, left
+    color_scheme: str = ""  # auto, light or dark
+    position: str = ""  # right or left
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,9 +207,9 @@ class Bot:
 
     `examples` are example dialogues, each a list of turns that shows how the bot talks. `rules` answer without the
     engine. `max_message` is the longest question in characters, `retention_days` how long conversations are kept.
-    The rest is for visitors' pages: questions offered as buttons, languages of the chat (the first is the fallback),
-    the origins whose pages may use it (none = all), where a conversation can be handed to a person, and what visitors
-    must agree to first.
+    `languages` are those of its chat window, the first one where none fits the visitor. Visitors of other web pages
+    than `origins` cannot see it, where any are listed. Conversations are handed over to people at `handoff_email`.
+    `consent` is what a visitor has to agree to first.
     """
 
     id: str

@@ -32,7 +32,7 @@ PREFIX = "kv_"
 EXPIRES_IN_S = 900
 _RENEWABLE = timedelta(days=90)
 _LONGEST_TOKEN = 1000  # characters; ours are shorter than half of it
-_OWN_PAGE = "chat page"
+_OWN_PAGE = "chat-page"  # instead of a site key's id, in the log
 _SALT = "chatproxy visitor token 1"
 _SIGNING = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
 _VISITOR_ID = re.compile(r"[0-9a-f]{32}")
@@ -121,7 +121,7 @@ class Visitors:
         scopes = frozenset({VISITOR})
         if site is None:
             visit = Visit("", signed.visitor, frozenset({signed.origin}))
-            return Identity(_OWN_PAGE.replace(" ", "-"), _OWN_PAGE, scopes, NO_LIMITS, visit)
+            return Identity(_OWN_PAGE, _OWN_PAGE, scopes, NO_LIMITS, visit)
         return Identity(site.id, site.name, scopes, site.limits, _visit(site, signed.visitor, signed.origin))
 
     def site(self, site_id: str) -> SiteKey:

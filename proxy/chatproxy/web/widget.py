@@ -12,7 +12,7 @@ import html
 from flask import Blueprint, Response, request
 
 from chatproxy.core.visitors import Visitors
-from chatproxy.errors import NotFound, OriginNotAllowed
+from chatproxy.errors import NotFound, OriginNotAllowed, StorageUnavailable
 from chatproxy.web.auth import public
 from chatproxy.web.visitors import own_origin
 from chatproxy.web.widget_files import File, WidgetFiles
@@ -64,7 +64,7 @@ def blueprint(visitors: Visitors, files: WidgetFiles, *, chat_page: bool) -> Blu
     def embed() -> Response:
         try:
             site = visitors.site(request.args.get("site_key", ""))
-        except OriginNotAllowed as error:
+        except (OriginNotAllowed, StorageUnavailable) as error:
             return _plain(error.status, error.public, _EVERYBODY)
         return page("chat.html", " ".join(site.origins), site_key=site.id)
 

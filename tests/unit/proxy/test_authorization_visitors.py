@@ -106,7 +106,7 @@ def test_what_others_are_refused_is_there_for_the_visitor(place: Place) -> None:
     vera = Vera()
     own = {"conversation_id": vera.conversation, "message_id": vera.answer, "edit": vera.question}
     ids = {(place.where, place.name): own[place.name]}
-    assert call(vera.client, place.method, place.path, ids).status_code == 200
+    assert call(vera.client, place.method, place.path, ids).status_code in (200, 202)
 
 
 def test_lists_and_deletions_are_of_ones_own() -> None:

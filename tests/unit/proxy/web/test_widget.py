@@ -160,6 +160,15 @@ def test_a_frame_without_a_working_site_key_says_why(query: str) -> None:
     assert policy(response) == {"default-src": "'none'", "frame-ancestors": "*"}
 
 
+def test_a_frame_says_so_where_the_database_is_away() -> None:
+    world = World()
+    site = world.site()
+    world.sites.down = True
+    response = world.app.test_client().get(f"/embed?site_key={site}")
+    assert (response.status_code, response.mimetype) == (503, "text/html")
+    assert policy(response)["frame-ancestors"] == "*"
+
+
 def test_the_own_page_can_be_switched_off() -> None:
     world = World(settings=Settings(trusted_hops=0, chat_page=False))
     client = world.app.test_client()
