@@ -18,10 +18,10 @@ logs: ## Follow what the services write [SERVICE=engine] [LINES=100]
 doctor: ## Look for trouble, in the machine and in what runs; each with its fix
 	@scripts/doctor
 
-##@ API keys
-key: ## Make a key: NAME=homepage [SCOPES=chat,kobold,admin] [DAYS=90] [RPM=60] [TOKENS_PER_DAY=200000] [STREAMS=4]
+##@ API keys, and site keys for web pages
+key: ## Make one: NAME=home [ORIGINS=https://a.org [BOTS=support]] [SCOPES=chat,kobold,admin] [DAYS=90] [RPM=60] [TOKENS_PER_DAY=9000] [STREAMS=4]
 	@scripts/key
-keys: ## List the keys [JSON=1], or end one [REVOKE=id]
+keys: ## List them [JSON=1], or end one [REVOKE=id]
 	@scripts/keys
 
 ##@ Work on it

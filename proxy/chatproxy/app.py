@@ -16,9 +16,11 @@ from chatproxy.adapters.koboldcpp import Koboldcpp
 from chatproxy.adapters.mongo import Database
 from chatproxy.adapters.mongo_history import MongoHistory
 from chatproxy.adapters.mongo_keys import MongoKeys
+from chatproxy.adapters.mongo_sites import MongoSites
 from chatproxy.adapters.mongo_usage import MongoUsage
 from chatproxy.adapters.openai_engine import OpenAiEngine
 from chatproxy.adapters.smtp import SmtpMailer
+from chatproxy.core.access import Limits
 from chatproxy.core.answer import Answers
 from chatproxy.core.asking import Asking
 from chatproxy.core.completions import Completions
@@ -28,12 +30,13 @@ from chatproxy.core.handoff import Handoff
 from chatproxy.core.keys import Keyring
 from chatproxy.core.limits import Limiter
 from chatproxy.core.model_template import decide
-from chatproxy.core.ports import Bots, Embedder, Engine, HealthCheck, History, KeyStore, Mailer, UsageStore
+from chatproxy.core.ports import Bots, Embedder, Engine, HealthCheck, History, KeyStore, Mailer, SiteStore, UsageStore
 from chatproxy.core.prompts import AUTO, Formats
 from chatproxy.core.running import Running
 from chatproxy.core.sampling import PRESETS
+from chatproxy.core.sites import Sites
 from chatproxy.core.slots import Gate
-from chatproxy.core.types import Limits
+from chatproxy.core.visitors import Visitors
 from chatproxy.core.window import Window
 from chatproxy.errors import ConfigurationError, NotFound
 from chatproxy.settings import Settings
@@ -51,6 +54,9 @@ from chatproxy.web import (
     openapi,
     question,
     responses,
+    visitors,
+    widget,
+    widget_files,
 )
 
 _log = logging.getLogger(__name__)
@@ -62,6 +68,7 @@ def create_app(
     engines: Sequence[Engine] | None = None,
     history: History | None = None,
     keys: KeyStore | None = None,
+    sites: SiteStore | None = None,
     usage: UsageStore | None = None,
     bots: Bots | None = None,
     embedder: Embedder | None = None,
@@ -76,9 +83,13 @@ def create_app(
     real_engines = [_engine(settings, number) for number in range(len(settings.engine_urls))]
     embeddings = Embeddings(settings.embeddings_url)
     history, usage = history or MongoHistory(database), usage or MongoUsage(database)
+    mailer = mailer or _mailer(settings)
     formats = _formats(settings)
     bots = bots or BotFiles(settings.bots_dir, formats=formats.names, presets=PRESETS)
     _check_default_bot(bots, settings.default_bot)
+
+    site_keyring = Sites(sites or MongoSites(database))
+    visiting = _visitors(settings, site_keyring, usage)
 
     shared = Engines(engines or real_engines)
     gate = _gate(settings, shared)
@@ -97,21 +108,27 @@ def create_app(
     app = Flask("chatproxy", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     responses.install(app, {**kobold.ENVELOPES, **ollama.ENVELOPES, **openai.ENVELOPES})
-    cors.install(app, settings.kobold_origins, kobold.covers)
+    cors.install(
+        app,
+        cors.kobold(settings.kobold_origins, kobold.covers),
+        cors.visitors(site_keyring.origins, visitors.ENDPOINTS),
+    )
     for routes in (
         chat.blueprint(answers),
         conversations.blueprint(history),
         messages.blueprint(history),
-        handoff.blueprint(Handoff(history, bots, usage, mailer or _mailer(settings))),
+        handoff.blueprint(Handoff(history, bots, usage, mailer)),
         question.blueprint(answers, history, bots),
         openai.blueprint(completions, bots, embedder or embeddings, generations.permit, model=model),
         ollama.blueprint(completions, bots, model=model, context_size=window.context_size),
         kobold.blueprint(completions, running, model=model, gate=gate.status, context_size=window.context_size),
+        visitors.blueprint(visiting, bots, default_bot=settings.default_bot, mail=mailer is not None),
+        widget.blueprint(visiting, widget_files.read(), chat_page=settings.chat_page),
         health.blueprint(checks, model, gate.status),
     ):
         app.register_blueprint(routes)
     openapi.install(app)
-    auth.install(app, Keyring(keys or MongoKeys(database)))
+    auth.install(app, Keyring(keys or MongoKeys(database)), visiting)
     if settings.trusted_hops:
         hops = settings.trusted_hops
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
@@ -121,6 +138,11 @@ def create_app(
 def keyring(settings: Settings) -> Keyring:
     """The API keys alone, for the command line."""
     return Keyring(MongoKeys(_database(settings)))
+
+
+def site_keys(settings: Settings) -> Sites:
+    """The site keys alone, for the command line."""
+    return Sites(MongoSites(_database(settings)))
 
 
 def _database(settings: Settings) -> Database:
@@ -143,10 +165,21 @@ def _gate(settings: Settings, engines: Engines) -> Gate:
     return Gate(settings.engine_slots, min(settings.queue_size, settings.stream_cap - slots), engines=len(engines))
 
 
+def _visitors(settings: Settings, sites: Sites, usage: UsageStore) -> Visitors:
+    return Visitors(
+        sites,
+        usage,
+        secret=settings.visitor_secret,
+        own_page=settings.chat_page,
+        new_per_hour=settings.new_visitors_per_hour,
+    )
+
+
 def _limiter(settings: Settings, usage: UsageStore) -> Limiter:
+    visitor = Limits(settings.visitor_requests_per_minute, settings.visitor_tokens_per_day, settings.visitor_streams)
     key = Limits(settings.key_requests_per_minute, settings.key_tokens_per_day, settings.key_streams)
     address = Limits(settings.address_requests_per_minute, settings.address_tokens_per_day, settings.address_streams)
-    return Limiter(usage, key=key, address=address)
+    return Limiter(usage, key=key, visitor=visitor, address=address)
 
 
 def _mailer(settings: Settings) -> Mailer | None:

@@ -1,5 +1,7 @@
 """The proxy's command line, run inside its container: `python -m chatproxy keys create|list|revoke`.
 
+With `--origins` a key is a site key, for web pages; else an API key. A list has both, and both are revoked by their id.
+
 Results go to stdout, everything else to stderr. Exit status: 0 done, 1 not done, 2 wrong usage. What was not done ends
 with one finding, in the words of the operator's commands: `id: fact`, and a hint behind an arrow in the next line.
 """
@@ -15,16 +17,19 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from chatproxy.app import keyring
+from chatproxy.app import keyring, site_keys
+from chatproxy.core.access import KeyRecord, Limits, SiteKey
 from chatproxy.core.keys import Keyring
-from chatproxy.core.types import KeyRecord, Limits
+from chatproxy.core.sites import Sites
 from chatproxy.errors import ChatProxyError, ConfigurationError, InvalidRequest, NotFound
 from chatproxy.settings import Settings
 
 # What to do about a bad wish, by the field that the core names it with.
 _HINTS = {
     "name": "say what the key is for, as NAME=homepage",
-    "scopes": "as SCOPES=chat,kobold",
+    "scopes": "as SCOPES=chat,kobold; a site key (with ORIGINS) has none",
+    "origins": "as ORIGINS=https://example.com,https://www.example.com: scheme and host in lower case, no slash behind",
+    "bots": "as BOTS=support,assistant: files in compose/bots, without .yaml; together with ORIGINS",
     "expires-days": "as DAYS=90; without it the key never expires",
     "requests-per-minute": "as RPM=60; without it KEY_REQUESTS_PER_MINUTE counts",
     "tokens-per-day": "as TOKENS_PER_DAY=200000; without it KEY_TOKENS_PER_DAY counts",
@@ -36,14 +41,17 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run one command; returns its exit status."""
     options = _parser().parse_args(arguments)
     try:
-        keys = keyring(Settings.from_environment(environment))
-        if options.command == "create":
-            _create(keys, options)
-        elif options.command == "list":
-            _list(keys, options)
-        else:
-            keys.revoke(options.id)
+        settings = Settings.from_environment(environment)
+        keys, sites = keyring(settings), site_keys(settings)
+        if options.command == "list":
+            _list(keys, sites, options)
+        elif options.command == "revoke":
+            (sites if options.id.startswith("site_") else keys).revoke(options.id)
             print(f"Key {options.id} is revoked.", file=sys.stderr)
+        elif options.origins is None and options.bots is None:
+            _create(keys, options)
+        else:
+            _create_site(sites, settings, options)
     except ConfigurationError as error:
         return _not_done("setting.invalid", str(error), "correct the setting that is named")
     except InvalidRequest as error:
@@ -68,7 +76,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = keys.add_subparsers(dest="command", required=True)
     create = commands.add_parser("create", help="make a key and show it, once")
     create.add_argument("--name", required=True, help="what it is for")
-    create.add_argument("--scopes", required=True, help="comma-separated: chat, kobold, admin")
+    create.add_argument("--scopes", default="", help="of an API key, comma-separated: chat, kobold, admin")
+    create.add_argument("--origins", help="of a site key, comma-separated: https://example.com")
+    create.add_argument("--bots", help="that the site key opens, comma-separated (default: all)")
+    create.add_argument("--address", default="https://DOMAIN", help="this server's, for the line to put into pages")
     create.add_argument("--expires-days", metavar="D", help="days until it ends (default: never)")
     create.add_argument("--requests-per-minute", metavar="N", help="0 = no limit (default: the settings')")
     create.add_argument("--tokens-per-day", metavar="N", help="0 = no limit (default: the settings')")
@@ -85,16 +96,42 @@ def _parser() -> argparse.ArgumentParser:
 def _create(keys: Keyring, options: argparse.Namespace) -> None:
     if options.if_none and keys.all():
         return
-    scopes = frozenset(scope.strip() for scope in options.scopes.split(",") if scope.strip())
-    limits = Limits(
-        _whole(options, "requests_per_minute"), _whole(options, "tokens_per_day"), _whole(options, "streams")
-    )
-    key, record = keys.create(options.name, scopes, expires_days=_whole(options, "expires_days"), limits=limits)
+    scopes, days = frozenset(_words(options.scopes)), _whole(options, "expires_days")
+    key, record = keys.create(options.name, scopes, expires_days=days, limits=_limits(options))
     if options.json:
         print(json.dumps({"key": key, **_told(record)}))
     else:
         print(key)
         print("This key is shown once and stored only as a hash: keep it now.", file=sys.stderr)
+
+
+def _create_site(sites: Sites, settings: Settings, options: argparse.Namespace) -> None:
+    if options.scopes:
+        raise InvalidRequest("scopes: left out for a site key, which opens the chat alone")
+    origins, bots = _words(options.origins or ""), _words(options.bots or "")
+    for bot in bots:
+        # A misspelt one would be a page without a chat.
+        if settings.bots_dir.is_dir() and not (settings.bots_dir / f"{bot}.yaml").is_file():
+            raise InvalidRequest(f"bots: the names of bots that there are, not {bot!r}")
+    days = _whole(options, "expires_days")
+    site = sites.create(options.name, origins, bots=bots, expires_days=days, limits=_limits(options))
+    bot = f' data-bot="{bots[0]}"' if bots else ""
+    embed = f'<script src="{options.address}/widget.js"{bot} data-site-key="{site.id}" async></script>'
+    if options.json:
+        print(json.dumps({**_told_site(site), "embed": embed}))
+    else:
+        print(f"{site.id}\n{embed}")
+        print("The second line goes into the pages. It is no secret: it works on these origins alone.", file=sys.stderr)
+        policy = f"script-src {options.address}; connect-src {options.address}"
+        print(f"Pages with a Content-Security-Policy need in it: {policy}", file=sys.stderr)
+
+
+def _words(listed: str) -> list[str]:
+    return [word.strip() for word in listed.split(",") if word.strip()]
+
+
+def _limits(options: argparse.Namespace) -> Limits:
+    return Limits(_whole(options, "requests_per_minute"), _whole(options, "tokens_per_day"), _whole(options, "streams"))
 
 
 def _whole(options: argparse.Namespace, name: str) -> int | None:
@@ -106,16 +143,22 @@ def _whole(options: argparse.Namespace, name: str) -> int | None:
     return int(given)
 
 
-def _list(keys: Keyring, options: argparse.Namespace) -> None:
-    told = [_told(record) for record in keys.all()]
+def _list(keys: Keyring, sites: Sites, options: argparse.Namespace) -> None:
+    told, told_sites = [_told(record) for record in keys.all()], [_told_site(site) for site in sites.all()]
     if options.json:
-        print(json.dumps(told))
+        print(json.dumps([*told, *told_sites]))
         return
     for key in told:
-        ends = f"revoked {key['revoked_at']}" if key["revoked_at"] else f"expires {key['expires_at'] or 'never'}"
-        used = f"used {key['last_used_at'] or 'never'}"
-        scopes, limits = ",".join(key["scopes"]), _limits_in_words(key["limits"])
-        print(f"{key['id']}  {scopes:<18}  created {key['created_at']}  {ends}  {used}  {limits}  {key['name']}")
+        used, scopes = f"used {key['last_used_at'] or 'never'}", ",".join(key["scopes"])
+        print(f"{key['id']}  {scopes:<18}  {_in_words(key)}  {used}  {_limits_in_words(key['limits'])}  {key['name']}")
+    for site in told_sites:
+        where = f"on {', '.join(site['origins'])}  bots {', '.join(site['bots']) or 'all'}"
+        print(f"{site['id']}  {_in_words(site)}  {where}  {_limits_in_words(site['limits'])}  {site['name']}")
+
+
+def _in_words(told: Mapping[str, Any]) -> str:
+    ends = f"revoked {told['revoked_at']}" if told["revoked_at"] else f"expires {told['expires_at'] or 'never'}"
+    return f"created {told['created_at']}  {ends}"
 
 
 def _limits_in_words(limits: Mapping[str, int | None]) -> str:
@@ -126,16 +169,30 @@ def _limits_in_words(limits: Mapping[str, int | None]) -> str:
 
 
 def _told(record: KeyRecord) -> dict[str, Any]:
-    def time(moment: datetime | None) -> str | None:
-        return moment.isoformat(timespec="seconds").replace("+00:00", "Z") if moment else None
-
     return {
         "id": record.id,
         "name": record.name,
         "scopes": sorted(record.scopes),
-        "created_at": time(record.created_at),
-        "expires_at": time(record.expires_at),
-        "revoked_at": time(record.revoked_at),
-        "last_used_at": time(record.last_used_at),
+        "created_at": _time(record.created_at),
+        "expires_at": _time(record.expires_at),
+        "revoked_at": _time(record.revoked_at),
+        "last_used_at": _time(record.last_used_at),
         "limits": asdict(record.limits),
     }
+
+
+def _told_site(site: SiteKey) -> dict[str, Any]:
+    return {
+        "id": site.id,
+        "name": site.name,
+        "origins": list(site.origins),
+        "bots": list(site.bots),
+        "created_at": _time(site.created_at),
+        "expires_at": _time(site.expires_at),
+        "revoked_at": _time(site.revoked_at),
+        "limits": asdict(site.limits),
+    }
+
+
+def _time(moment: datetime | None) -> str | None:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z") if moment else None

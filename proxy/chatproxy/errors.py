@@ -4,6 +4,7 @@
       InvalidRequest          400 invalid_request
       Unauthorized            401 unauthorized
       Forbidden               403 forbidden
+      OriginNotAllowed        403 origin_not_allowed
       NotFound                404 not_found
       TakenOver               409 taken_over
       ContextTooLong          422 context_too_long
@@ -63,6 +64,14 @@ class Forbidden(ChatProxyError):
     code = "forbidden"
     status = 403
     public = "This key may not do that."
+
+
+class OriginNotAllowed(ChatProxyError):
+    """A page of an origin that the site key, or the visitor's token, is not for; the text is for the page's owner."""
+
+    code = "origin_not_allowed"
+    status = 403
+    public = "Pages of this origin may not use this chat."
 
 
 class NotFound(ChatProxyError):

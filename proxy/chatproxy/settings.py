@@ -103,6 +103,13 @@ def _mail_address(raw: str) -> str:
     return valid.ascii_email or valid.normalized
 
 
+def _switch(raw: str) -> bool:
+    if raw not in ("on", "off"):
+        raise ValueError
+    return raw == "on"
+
+
+_SWITCH = ("on or off", _switch)
 _NAME = ("a name of letters, digits, '.', '-' and '_'", _name)
 _TEXT = ("text", str)
 _HOST = ("a host name or an IPv4 address", _host)
@@ -112,6 +119,7 @@ _PATH = ("a folder", Path)
 _REQUESTS, _TOKENS, _STREAMS = _whole(0, 100_000), _whole(0, 999_999_999), _whole(0, 4096)
 _ORIGINS = ("a list of origins as https://lite.koboldai.net, with commas in between", _origins)
 _FILE = ("a file", Path)
+_SHORTEST_SECRET = 32  # characters
 _BOTS = Path("/etc/chatbot/bots")
 
 
@@ -183,6 +191,20 @@ class Settings:
     )
     address_tokens_per_day: int = _option("ADDRESS_TOKENS_PER_DAY", _TOKENS, 0, "tokens per day of one address")
     address_streams: int = _option("ADDRESS_STREAMS", _STREAMS, 0, "answers in progress at a time of one address")
+    visitor_secret: str = _option(
+        "VISITOR_SECRET",
+        _TEXT,
+        "",
+        "what visitors' tokens are signed with; without it they end with the process",
+        secret=True,
+    )
+    visitor_requests_per_minute: int = _option(
+        "VISITOR_REQUESTS_PER_MINUTE", _REQUESTS, 20, "questions per minute of one visitor of a web page"
+    )
+    visitor_tokens_per_day: int = _option("VISITOR_TOKENS_PER_DAY", _TOKENS, 0, "tokens per day of one visitor")
+    visitor_streams: int = _option("VISITOR_STREAMS", _STREAMS, 2, "answers in progress at a time of one visitor")
+    new_visitors_per_hour: int = _option("NEW_VISITORS_PER_HOUR", _REQUESTS, 60, "new visitors per hour of one address")
+    chat_page: bool = _option("CHAT_PAGE", _SWITCH, True, "whether the page /chat is there, for everybody")
     max_body_bytes: int = _option("MAX_BODY_BYTES", _whole(1024, 1 << 30), 10_000_000, "largest request body, in bytes")
     kobold_origins: tuple[str, ...] = _option(
         "KOBOLD_ORIGINS", _ORIGINS, (), "web pages of other origins that may call the Kobold API"
@@ -197,6 +219,10 @@ class Settings:
     log_level: str = _option("LOG_LEVEL", _choice("debug", "info", "warning", "error"), "info", "least severe log line")
 
     def __post_init__(self) -> None:
+        if 0 < len(self.visitor_secret) < _SHORTEST_SECRET:
+            raise ConfigurationError(
+                f"VISITOR_SECRET_FILE: at least {_SHORTEST_SECRET} characters, or it can be guessed"
+            )
         slots = self.engine_slots * len(self.engine_urls)
         if slots > self.stream_cap:
             raise ConfigurationError(

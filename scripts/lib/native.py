@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 20.0
-SECRETS = ("mongo_root_password", "mongo_password", "chroma_token")
+SECRETS = ("mongo_root_password", "mongo_password", "chroma_token", "visitor_secret")
 
 
 class ServiceFailed(Exception):
@@ -138,6 +138,7 @@ class NativeStack:
             "MONGO_PASSWORD_FILE": str(self.mongo_password_file),
             "CHROMA_URL": self.chroma_url,
             "CHROMA_TOKEN_FILE": str(self.chroma_token_file),
+            "VISITOR_SECRET_FILE": str(self._secret("visitor_secret")),
             "EMBEDDINGS_URL": self.embeddings_url,
             "BOTS_DIR": str(ROOT / "compose" / "bots"),
             "TRUSTED_HOPS": "0",

@@ -1,4 +1,6 @@
-"""Passwords between the services: made once, never replaced, readable by the containers' user alone."""
+"""Passwords between the services, and what visitors' tokens are signed with: made once, never replaced, readable by the
+containers' user alone.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from pathlib import Path
 from scripts.lib import paths, shell
 from scripts.lib.failure import Failure
 
-NAMES = ("mongo_root_password", "mongo_password", "chroma_token")
+NAMES = ("mongo_root_password", "mongo_password", "chroma_token", "visitor_secret")
 # The user of every image of the appliance (images/base). Compose hands a secret file over as it lies on the host, so
 # its owner has to be the container's user.
 UID = 10001

@@ -158,6 +158,11 @@ SETTINGS: dict[str, Setting] = {
     "ADDRESS_REQUESTS_PER_MINUTE": Setting("0", whole(0, 100_000)),
     "ADDRESS_TOKENS_PER_DAY": Setting("0", whole(0, 999_999_999)),
     "ADDRESS_STREAMS": Setting("0", whole(0, 4096)),
+    "VISITOR_REQUESTS_PER_MINUTE": Setting("20", whole(0, 100_000)),
+    "VISITOR_TOKENS_PER_DAY": Setting("0", whole(0, 999_999_999)),
+    "VISITOR_STREAMS": Setting("2", whole(0, 4096)),
+    "NEW_VISITORS_PER_HOUR": Setting("60", whole(0, 100_000)),
+    "CHAT_PAGE": Setting("on", one_of("on", "off")),
     "KOBOLD_ORIGINS": Setting("", optional(origins)),
     "SMTP_HOST": Setting("", optional(matching(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", "a host name"))),
     "SMTP_PORT": Setting("587", whole(1, 65535)),
@@ -171,7 +176,7 @@ SETTINGS: dict[str, Setting] = {
 # Read by Compose itself, so welcome in `.env` without being ours.
 _COMPOSE_OWN = ("COMPOSE_", "DOCKER_", "BUILDKIT_", "BUILDX_")
 # What `make` targets take without its being a setting.
-_KEY_ARGUMENTS = ("DAYS", "JSON", "NAME", "REVOKE", "RPM", "SCOPES", "STREAMS", "TOKENS_PER_DAY")
+_KEY_ARGUMENTS = ("BOTS", "DAYS", "JSON", "NAME", "ORIGINS", "REVOKE", "RPM", "SCOPES", "STREAMS", "TOKENS_PER_DAY")
 _ARGUMENTS = ("ACCEPT", "ARGS", "GPU", "LINES", "ONLY", "PORT", "SERVICE", *_KEY_ARGUMENTS)
 
 

@@ -36,8 +36,15 @@ def show(compose: Compose, edge: Edge, wanted: Settings, values: Mapping[str, st
     else:
         lines += ["  key       shown at the first start; `make key NAME=... SCOPES=chat` makes another"]
     lines += ["", "  Ask it something:", "    " + edge.curl(key or "YOUR_KEY", '{"message": "Hello!"}')]
-    if _answers(edge, "/widget.js"):
-        lines += ["", "  On a web page:", f'    <script src="{edge.url}/widget.js" async></script>']
+    if wanted["CHAT_PAGE"] == "on":
+        lines += ["", "  Chat in a browser:", f"    {edge.url}/chat"]
+    lines += [
+        "",
+        "  On your web pages (https://example.com: their address):",
+        "    make key NAME=homepage ORIGINS=https://example.com",
+        "    makes a site key and shows the line to put into them:",
+        f'    <script src="{edge.url}/widget.js" data-site-key="site_..." async></script>',
+    ]
     lines += [
         "",
         "  Next: `make status` shows how it does, `make doctor` looks for trouble, `make help` lists the rest.",
@@ -65,10 +72,3 @@ def first_key(compose: Compose) -> str:
         last = (err.strip().splitlines() or ["no reason given"])[-1]
         raise Failure("key.failed", f"the first key could not be made: {last}", "`make doctor`, then `make up` again")
     return str(json.loads(out)["key"]) if out.strip() else ""
-
-
-def _answers(edge: Edge, path: str) -> bool:
-    try:
-        return edge.get(path)[0] == 200
-    except OSError:
-        return False

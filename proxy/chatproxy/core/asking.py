@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from chatproxy.core import offered
+from chatproxy.core.access import Caller
 from chatproxy.core.ports import Bots, History
 from chatproxy.core.prompts import Formats, PromptFormat
 from chatproxy.core.rules import answer_by_rule
-from chatproxy.core.types import Bot, Caller, Conversation, Message, Past, Turn, new_id, now
+from chatproxy.core.types import Bot, Conversation, Message, Past, Turn, new_id, now
 from chatproxy.errors import InvalidRequest, NotFound
 
 _TITLE_LENGTH = 80
@@ -90,7 +92,7 @@ class Asking:
             raise NotFound(f"{message_id} is a question", public="There is no answer with this id.")
         past = self._history.past(caller.owner, answer.conversation_id, before=answer.id)
         conversation, turns = past.conversation, past.turns
-        bot = self._bots.get(conversation.bot)
+        bot = offered.check(self._bots.get(conversation.bot), caller.visit)
         if answer.finish_reason is None and (not turns or turns[-1].role != "user"):
             raise NotFound(f"{message_id} has been replaced", public="This answer's question has been replaced.")
         return Ask(caller, bot, self._formats.get(bot.format), conversation, turns, None, answer)
@@ -121,10 +123,10 @@ class Asking:
         return self._history.past(question.caller.owner, question.conversation_id, before=question.instead_of)
 
     def _bot(self, question: Question, known: Past | None) -> Bot:
-        its_bot = known.conversation.bot if known else question.bot or self._default_bot
-        if question.bot not in (None, its_bot):
+        its_bot = known.conversation.bot if known else None
+        if known and question.bot not in (None, its_bot):
             raise InvalidRequest(f"bot: this conversation belongs to the bot {its_bot!r}; start a new one to change it")
-        return self._bots.get(its_bot)
+        return offered.chosen(self._bots, its_bot or question.bot, self._default_bot, question.caller.visit)
 
 
 def _begun(question: Question, bot: Bot) -> Conversation:

@@ -1,4 +1,4 @@
-"""Budgets: how much one key, or one address, may ask for.
+"""Budgets: how much one key, one visitor of a web page, or one address may ask for.
 
     requests per minute   counted as they come, in windows that begin with each full minute
     tokens per day        prompt and answer, booked when the answer is there; a day begins at 00:00 UTC
@@ -20,10 +20,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from chatproxy.core.access import NO_LIMITS, Caller, Limits
 from chatproxy.core.addresses import counted_as
 from chatproxy.core.booking import Booking
 from chatproxy.core.ports import UsageStore
-from chatproxy.core.types import NO_LIMITS, Caller, Limits, now
+from chatproxy.core.types import now
 from chatproxy.errors import RateLimited
 
 _MINUTE, _DAY = timedelta(minutes=1), timedelta(days=1)
@@ -35,10 +36,26 @@ _MOST_REMEMBERED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
+class _Words:
+    """How a refusal speaks of whose budget it is: to programs of keys, to people of visits."""
+
+    subject: str
+    has: str
+    its: str
+    requests: str
+
+
+_KEY = _Words("This key", "has", "its", "request")
+_ADDRESS = _Words("This address", "has", "its", "request")
+_VISITOR = _Words("You", "have", "your", "question")
+_VISITORS_ADDRESS = _Words("Your network", "has", "its", "question")
+
+
+@dataclass(frozen=True, slots=True)
 class _Budget:
     """Whose budget, in words and as counters name it, and the limits in force (None = none)."""
 
-    kind: str
+    words: _Words
     who: str
     limits: Limits
 
@@ -85,11 +102,14 @@ class Limiter:
         store: UsageStore,
         *,
         key: Limits = NO_LIMITS,
+        visitor: Limits = NO_LIMITS,
         address: Limits = NO_LIMITS,
         clock: Callable[[], datetime] = now,
     ) -> None:
-        """`key` holds for payers without limits of their own, `address` for every address; 0 or None = no limit."""
-        self._store, self._key, self._address, self._clock = store, key, address, clock
+        """`key` and `visitor` hold for those without limits of their own, `address` for every address; 0 or None = no
+        limit."""
+        self._store, self._clock = store, clock
+        self._key, self._visitor, self._address = key, visitor, address
         self._booking = Booking(store, clock=clock)
         self._lock = threading.Lock()
         self._streams: dict[str, int] = {}
@@ -114,9 +134,11 @@ class Limiter:
     def _budgets(self, caller: Caller) -> list[_Budget]:
         """Those with any limit, the address first: what it is refused must not use up the key's requests."""
         address = counted_as(caller.address)
-        budgets = [_Budget("key", caller.payer, _in_force(caller.limits, self._key))]
+        words, default = (_VISITOR, self._visitor) if caller.visit else (_KEY, self._key)
+        budgets = [_Budget(words, caller.payer, _in_force(caller.limits, default))]
         if address:
-            budgets.insert(0, _Budget("address", f"address:{address}", _in_force(NO_LIMITS, self._address)))
+            words = _VISITORS_ADDRESS if caller.visit else _ADDRESS
+            budgets.insert(0, _Budget(words, f"address:{address}", _in_force(NO_LIMITS, self._address)))
         return [budget for budget in budgets if budget.limits != NO_LIMITS]
 
     def _take_streams(self, budgets: Sequence[_Budget]) -> list[str]:
@@ -125,10 +147,11 @@ class Limiter:
             for budget in budgets:
                 limit = budget.limits.streams
                 if limit and self._streams.get(budget.who, 0) >= limit:
-                    have = f"This {budget.kind} may have {_counted(limit, 'answer')} in progress at a time, and has."
+                    words = budget.words
+                    most = f"{words.subject} may have {_counted(limit, 'answer')} in progress at a time"
                     raise RateLimited(
                         f"streams of {budget.who}",
-                        public=f"{have} Try again when one has ended.",
+                        public=f"{most}, and {words.has}. Try again when one has ended.",
                         retry_after=_STREAM_RETRY_S,
                     )
             for who in taken:
@@ -160,7 +183,7 @@ class Limiter:
             if self._store.add(minute.counter, 1, expires_at=minute.expires_at) <= limit:
                 return
             self._remember(minute, limit)
-        raise self._refused(f"{_counted(limit, 'request')} per minute", budget, minute)
+        raise self._refused(f"{_counted(limit, budget.words.requests)} per minute", budget, minute)
 
     def _remember(self, window: _Window, limit: int) -> None:
         with self._lock:
@@ -181,10 +204,11 @@ class Limiter:
         return _Window(f"{what}/{budget.who}/{number}", _EPOCH + (number + 1) * length)
 
     def _refused(self, limit: str, budget: _Budget, window: _Window) -> RateLimited:
-        seconds = max(1, math.ceil((window.ends - self._clock()).total_seconds()))
+        seconds, words = max(1, math.ceil((window.ends - self._clock()).total_seconds())), budget.words
+        used_up = f"{words.subject} {words.has} used up {words.its} {limit}."
         return RateLimited(
             f"{limit} of {budget.who}",
-            public=f"This {budget.kind} has used up its {limit}. Try again in {_counted(seconds, 'second')}.",
+            public=f"{used_up} Try again in {_counted(seconds, 'second')}.",
             retry_after=seconds,
         )
 

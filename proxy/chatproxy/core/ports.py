@@ -6,6 +6,7 @@ from collections.abc import Generator, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from chatproxy.core.access import KeyRecord, SiteKey
 from chatproxy.core.types import (
     Bot,
     Conversation,
@@ -13,7 +14,6 @@ from chatproxy.core.types import (
     EngineEvent,
     Feedback,
     Generation,
-    KeyRecord,
     Letter,
     Message,
     Page,
@@ -124,6 +124,20 @@ class KeyStore(Protocol):
 
     def used(self, key_id: str, moment: datetime) -> None:
         """Note that the key has just been used."""
+        ...
+
+
+class SiteStore(Protocol):
+    """Site keys by their id. Every method raises StorageUnavailable."""
+
+    def add(self, site: SiteKey) -> None: ...
+
+    def find(self, site_id: str) -> SiteKey | None: ...
+
+    def all(self) -> Sequence[SiteKey]: ...
+
+    def revoke(self, site_id: str, moment: datetime) -> bool:
+        """Returns False where there is no such key."""
         ...
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -265,68 +264,3 @@ class ModelFacts:
     adds_bos: bool | None = None
     control: tuple[str, ...] = ()
     user_defined: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one key, or one address, may use; None = no limit of its own."""
-
-    requests_per_minute: int | None = None
-    tokens_per_day: int | None = None
-    streams: int | None = None
-
-
-NO_LIMITS = Limits()
-
-
-@dataclass(frozen=True, slots=True)
-class KeyRecord:
-    """An API key as it is stored: `digest` is the SHA-256 of its secret half, in hexadecimal."""
-
-    id: str
-    name: str
-    scopes: frozenset[str]
-    digest: str
-    created_at: datetime
-    expires_at: datetime | None = None
-    revoked_at: datetime | None = None
-    last_used_at: datetime | None = None
-    limits: Limits = NO_LIMITS
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Whom an answer is for. `owner` owns what is stored; `payer` is who shares the engine fairly with other payers
-    and whose `limits` count; `address` is the client's IP address, "" where there is none."""
-
-    owner: str
-    payer: str
-    address: str = ""
-    limits: Limits = NO_LIMITS
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who is asking: the verified key behind a request."""
-
-    key_id: str
-    name: str
-    scopes: frozenset[str]
-    limits: Limits = NO_LIMITS
-
-    @property
-    def owner(self) -> str:
-        return f"key:{self.key_id}"
-
-    def owner_of(self, user_id: str) -> str:
-        """The owner of what this key's holder stores for one of its own users.
-
-        Hashed: a user id can be anything (an e-mail address above all) and does not belong into logs and indexes.
-        """
-        digest = hashlib.blake2b(user_id.encode(), digest_size=16, person=b"chatproxy user").hexdigest()
-        return f"{self.owner}/user:{digest}"
-
-    def caller(self, address: str, user_id: str | None = None) -> Caller:
-        """This key's holder, asking from `address` for itself or for one of its users."""
-        owner = self.owner if user_id is None else self.owner_of(user_id)
-        return Caller(owner, self.owner, address, self.limits)

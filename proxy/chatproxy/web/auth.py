@@ -1,4 +1,7 @@
-"""Who may call a route. Deny by default: a route that declares neither a scope nor `public` stops the start."""
+"""Who may call a route. Deny by default: a route that declares neither a scope nor `public` stops the start.
+
+Credentials are API keys, and the short-lived tokens of web pages' visitors: the scope "visitor", which no key can have.
+"""
 
 from __future__ import annotations
 
@@ -8,65 +11,81 @@ from typing import Any, TypeVar, cast
 
 from flask import Flask, Request, g, request
 
+from chatproxy.core.access import Caller, Identity
 from chatproxy.core.keys import SCOPES, Keyring
-from chatproxy.core.types import Caller, Identity
-from chatproxy.errors import ConfigurationError, Forbidden, Unauthorized
+from chatproxy.core.visitors import PREFIX, VISITOR, Visitors
+from chatproxy.errors import ConfigurationError, Forbidden, InvalidRequest, Unauthorized
 
 View = TypeVar("View", bound=Callable[..., Any])
 PUBLIC = "public"
-_ATTRIBUTE = "required_scope"
+_ATTRIBUTE = "required_scopes"
+# A key's holder speaks for users; a visitor speaks for nobody else.
+_FOR_KEYS = ("user_id", "all_users")
 
 
-def needs(scope: str) -> Callable[[View], View]:
-    """The decorated view is for keys with `scope` only."""
-    if scope not in SCOPES:
-        raise ConfigurationError(f"there is no scope {scope!r}")
-    return lambda view: _declare(view, scope)
+def needs(*scopes: str) -> Callable[[View], View]:
+    """The decorated view is for those with any of `scopes` only."""
+    for scope in scopes:
+        if scope not in SCOPES | {VISITOR}:
+            raise ConfigurationError(f"there is no scope {scope!r}")
+    return lambda view: _declare(view, scopes)
 
 
 def public(view: View) -> View:
     """The decorated view is for everybody, without a key."""
-    return _declare(view, PUBLIC)
+    return _declare(view, (PUBLIC,))
 
 
-def required_scope(app: Flask, endpoint: str) -> str | None:
-    """What an endpoint has declared: a scope's name, "public", or None."""
-    declared = getattr(app.view_functions[endpoint], _ATTRIBUTE, None)
-    return declared if isinstance(declared, str) else None
+def required_scopes(app: Flask, endpoint: str) -> tuple[str, ...]:
+    """What an endpoint has declared: scopes' names, or "public" alone; nothing where it has declared nothing."""
+    return tuple(getattr(app.view_functions[endpoint], _ATTRIBUTE, ()))
 
 
 def identity() -> Identity:
-    """The verified key behind the current request."""
+    """The verified key, or visitor, behind the current request."""
     return cast(Identity, g.identity)
 
 
 def caller(user_id: str | None = None) -> Caller:
-    """For whom the current request is: the key's holder, or one of its own users."""
+    """For whom the current request is: the key's holder, one of its own users, or a visitor."""
     return identity().caller(request.remote_addr or "", user_id)
 
 
-def install(app: Flask, keyring: Keyring) -> None:
+def install(app: Flask, keyring: Keyring, visitors: Visitors) -> None:
     """Check every request of `app`. Call it after all routes are there; raises ConfigurationError for a bare one."""
     for rule in app.url_map.iter_rules():
-        if required_scope(app, rule.endpoint) is None:
+        if not required_scopes(app, rule.endpoint):
             raise ConfigurationError(f"the route {rule.rule} declares neither a scope nor public")
+
+    def identify() -> Identity:
+        key = _key_of(request)
+        if key.startswith(PREFIX):
+            return visitors.verify(key, request.headers.get("Origin"))
+        return keyring.verify(key, request.remote_addr or "")
 
     def authorise() -> None:
         if request.endpoint is None:
             return  # no such route or method: the error says so, there is nothing to protect
-        scope = required_scope(app, request.endpoint)
-        if scope == PUBLIC:
+        scopes = required_scopes(app, request.endpoint)
+        if PUBLIC in scopes:
             return
-        g.identity = keyring.verify(_key_of(request), request.remote_addr or "")
-        if scope not in g.identity.scopes:
-            raise Forbidden(f"key {g.identity.key_id} lacks the scope {scope}")
+        g.identity = identify()
+        if g.identity.scopes.isdisjoint(scopes):
+            raise Forbidden(f"key {g.identity.key_id} lacks the scope {' or '.join(scopes)}")
+        _check_alone(g.identity)
 
     app.before_request(authorise)
 
 
-def _declare(view: View, scope: str) -> View:
-    setattr(view, _ATTRIBUTE, scope)
+def _declare(view: View, scopes: tuple[str, ...]) -> View:
+    setattr(view, _ATTRIBUTE, scopes)
     return view
+
+
+def _check_alone(asking: Identity) -> None:
+    given = [name for name in _FOR_KEYS if name in request.args]
+    if asking.visit and given:
+        raise InvalidRequest(f"{given[0]}: is for API keys; a visitor has no users")
 
 
 def _key_of(request: Request) -> str:

@@ -36,14 +36,14 @@ def blueprint(answers: Answers) -> Blueprint:
     routes = Blueprint("chat", __name__)
 
     @routes.post("/api/v1/chat")
-    @needs("chat")
+    @needs("chat", "visitor")
     def chat() -> Response:
         query.check_known("user_id")
         question, streamed = _read_question()
         return respond(answers.reply(question), streamed=streamed)
 
     @routes.post("/api/v1/messages/<message_id>/regenerate")
-    @needs("chat")
+    @needs("chat", "visitor")
     def regenerate(message_id: str) -> Response:
         query.check_known("user_id")
         fields = Fields(read_object(request, known=("stream",), may_be_empty=True))
@@ -51,14 +51,14 @@ def blueprint(answers: Answers) -> Blueprint:
         return respond(answers.reply(question), streamed=fields.flag("stream") or False)
 
     @routes.get("/api/v1/chat/<message_id>/stream")
-    @needs("chat")
+    @needs("chat", "visitor")
     def resume(message_id: str) -> Response:
         query.check_known("user_id")
         after = _last_event_id()
         return respond(answers.resume(query.asker(), _checked(message_id), after), streamed=True, after=after)
 
     @routes.post("/api/v1/chat/<message_id>/cancel")
-    @needs("chat")
+    @needs("chat", "visitor")
     def cancel(message_id: str) -> Response:
         query.check_known("user_id")
         return json_response({"cancelled": answers.cancel(query.asker(), _checked(message_id))})

@@ -24,7 +24,7 @@ def blueprint(history: History) -> Blueprint:
     routes = Blueprint("conversations", __name__)
 
     @routes.get("/api/v1/conversations")
-    @needs("chat")
+    @needs("chat", "visitor")
     def all_conversations() -> Response:
         query.check_known("limit", "cursor", "user_id")
         limit, cursor = query.paging()
@@ -33,7 +33,7 @@ def blueprint(history: History) -> Blueprint:
         return json_response({"conversations": listed, "next_cursor": page.next_cursor})
 
     @routes.delete("/api/v1/conversations")
-    @needs("chat")
+    @needs("chat", "visitor")
     def delete_conversations() -> Response:
         query.check_known("user_id", "all_users")
         everybody = query.flag("all_users")
@@ -49,7 +49,7 @@ def blueprint(history: History) -> Blueprint:
         return json_response({"deleted": history.delete_all(query.owner_of(user_id))})
 
     @routes.get("/api/v1/conversations/<conversation_id>")
-    @needs("chat")
+    @needs("chat", "visitor")
     def conversation(conversation_id: str) -> Response:
         query.check_known("limit", "cursor", "html", "user_id")
         limit, cursor = query.paging()
@@ -60,14 +60,14 @@ def blueprint(history: History) -> Blueprint:
         return json_response({**shown.conversation(found), "messages": messages, "next_cursor": page.next_cursor})
 
     @routes.patch("/api/v1/conversations/<conversation_id>")
-    @needs("chat")
+    @needs("chat", "visitor")
     def rename_conversation(conversation_id: str) -> Response:
         query.check_known("user_id")
         where, title = _checked(conversation_id), _read_title()
         return json_response(shown.conversation(history.rename(query.owner(), where, title)))
 
     @routes.get("/api/v1/conversations/<conversation_id>/export")
-    @needs("chat")
+    @needs("chat", "visitor")
     def export_conversation(conversation_id: str) -> Response:
         query.check_known("format", "user_id")
         write = {"json": export.json_file, "markdown": export.markdown_file}[query.choice("format", "json", "markdown")]
@@ -78,7 +78,7 @@ def blueprint(history: History) -> Blueprint:
         )
 
     @routes.delete("/api/v1/conversations/<conversation_id>")
-    @needs("chat")
+    @needs("chat", "visitor")
     def delete_conversation(conversation_id: str) -> Response:
         query.check_known("user_id")
         history.delete(query.owner(), _checked(conversation_id))

@@ -23,7 +23,7 @@ def blueprint(handoff: Handoff) -> Blueprint:
     routes = Blueprint("handoff", __name__)
 
     @routes.post("/api/v1/conversations/<conversation_id>/handoff")
-    @needs("chat")
+    @needs("chat", "visitor")
     def hand_over(conversation_id: str) -> Response:
         query.check_known("user_id")
         if not _ID.fullmatch(conversation_id):

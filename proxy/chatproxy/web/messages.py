@@ -24,7 +24,7 @@ def blueprint(history: History) -> Blueprint:
     routes = Blueprint("messages", __name__)
 
     @routes.post("/api/v1/messages/<message_id>/feedback")
-    @needs("chat")
+    @needs("chat", "visitor")
     def rate(message_id: str) -> Response:
         query.check_known("user_id")
         if not _ID.fullmatch(message_id):

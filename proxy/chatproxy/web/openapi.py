@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 from flask import Flask, Response
 
+from chatproxy.core.visitors import VISITOR
 from chatproxy.errors import ConfigurationError
 from chatproxy.web import auth
 
@@ -30,6 +31,8 @@ _ALWAYS, _WITH_KEY, _WITH_BODY = (500,), (401, 403, 429, 503), (400, 413)
 _LATER = {"Retry-After": "RetryAfter"}
 _HEADERS = {401: {"WWW-Authenticate": "Challenge"}, 429: _LATER, 503: _LATER}
 _PARAMETERS = "parameters"
+# How those with a scope show that they have it.
+_OF_KEYS, _SCHEMES = ("bearer", "basic"), {VISITOR: ("visitor",)}
 Json = dict[str, Any]
 Route = tuple[str, str]  # path, method
 
@@ -55,8 +58,8 @@ def describe(app: Flask) -> Json:
         for path, item in family["paths"].items():
             paths[path] = {name: value for name, value in item.items() if name == _PARAMETERS}
         for path, method, operation in _operations(family):
-            scope = auth.required_scope(app, endpoints[path, method])
-            paths[path][method] = _operation(f"{method} {path}", operation, family, scope)
+            scopes = auth.required_scopes(app, endpoints[path, method])
+            paths[path][method] = _operation(f"{method} {path}", operation, family, scopes)
     head = {name: shared[name] for name in ("openapi", "info", "servers")}
     tags = [{"name": family["tag"]} for family in families]
     return {**head, "tags": tags, "paths": paths, "components": _components(shared, families)}
@@ -88,9 +91,10 @@ def _operations(family: Json) -> Iterator[tuple[str, str, Json]]:
         yield from ((path, method, operation) for method, operation in item.items() if method != _PARAMETERS)
 
 
-def _operation(route: str, written: Json, family: Json, scope: str | None) -> Json:
+def _operation(route: str, written: Json, family: Json, scopes: Sequence[str]) -> Json:
     """`written`, with an id, security and all errors."""
-    keyed = scope != auth.PUBLIC
+    keyed = auth.PUBLIC not in scopes
+    security = [{scheme: [scope]} for scope in scopes for scheme in _SCHEMES.get(scope, _OF_KEYS)]
     errors = {*_ALWAYS, *written.get("errors", ()), *(_WITH_KEY if keyed else ())}
     if "requestBody" in written:
         errors.update(_WITH_BODY)
@@ -101,7 +105,7 @@ def _operation(route: str, written: Json, family: Json, scope: str | None) -> Js
         **{name: value for name, value in written.items() if name != "errors"},
         "operationId": _id(route),
         "tags": [family["tag"]],
-        "security": [{scheme: [scope]} for scheme in ("bearer", "basic")] if keyed else [],
+        "security": security if keyed else [],
         "responses": {str(status): response for status, response in responses.items()},
     }
 

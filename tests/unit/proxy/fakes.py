@@ -11,22 +11,13 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from chatproxy.app import create_app
+from chatproxy.core.access import NO_LIMITS, Limits
 from chatproxy.core.keys import Keyring
-from chatproxy.core.types import (
-    NO_LIMITS,
-    Bot,
-    Embedded,
-    EngineEvent,
-    Finish,
-    Generation,
-    Idle,
-    Letter,
-    Limits,
-    Text,
-)
+from chatproxy.core.sites import Sites
+from chatproxy.core.types import Bot, Embedded, EngineEvent, Finish, Generation, Idle, Letter, Text
 from chatproxy.errors import NotFound, Unhealthy
 from chatproxy.settings import Settings
-from tests.unit.proxy.memory import MemoryHistory, MemoryKeys, MemoryUsage
+from tests.unit.proxy.memory import MemoryHistory, MemoryKeys, MemorySites, MemoryUsage
 
 T = TypeVar("T")
 Script = Iterable[EngineEvent | Exception] | Callable[[Generation], Iterable[EngineEvent | Exception]]
@@ -87,6 +78,7 @@ def blocked_until(event: threading.Event, *then: EngineEvent) -> Callable[[Gener
 
 
 PEOPLE = "people@example.com"
+SHOP = "https://shop.example"
 ASSISTANT = Bot("assistant", "Assistant", system="You are kind.", format="chatml", max_tokens=64, handoff_email=PEOPLE)
 MIRA = Bot("mira", "Mira", persona="Mira sails.", greeting="Ahoy!", format="pygmalion", max_tokens=64)
 
@@ -101,7 +93,7 @@ class FakeBots:
         try:
             return self.bots[bot_id]
         except KeyError:
-            raise NotFound from None
+            raise NotFound(public="There is no bot of that name.") from None
 
     def all(self) -> Sequence[Bot]:
         return list(self.bots.values())
@@ -158,6 +150,7 @@ class World:
     engine: FakeEngine = field(default_factory=FakeEngine)
     history: MemoryHistory = field(default_factory=MemoryHistory)
     keys: MemoryKeys = field(default_factory=MemoryKeys)
+    sites: MemorySites = field(default_factory=MemorySites)
     usage: MemoryUsage = field(default_factory=MemoryUsage)
     bots: FakeBots = field(default_factory=FakeBots)
     embedder: FakeEmbedder = field(default_factory=FakeEmbedder)
@@ -171,6 +164,7 @@ class World:
             engines=(self.engine,),
             history=self.history,
             keys=self.keys,
+            sites=self.sites,
             usage=self.usage,
             bots=self.bots,
             embedder=self.embedder,
@@ -181,6 +175,20 @@ class World:
     def key(self, *scopes: str, expires_days: int | None = None, limits: Limits = NO_LIMITS) -> str:
         chosen = frozenset(scopes or ("chat", "kobold"))
         return Keyring(self.keys).create("test", chosen, expires_days=expires_days, limits=limits)[0]
+
+    def site(self, *origins: str, bots: Sequence[str] = (), limits: Limits = NO_LIMITS) -> str:
+        """A fresh site key."""
+        return Sites(self.sites).create("shop", origins or (SHOP,), bots=bots, limits=limits).id
+
+    def visitor(self, site_key: str = "", origin: str | None = None) -> FlaskClient:
+        """A new visitor of a page of `origin` (of this server's own page where it is None)."""
+        client = self.app.test_client()
+        if origin is not None:
+            client.environ_base["HTTP_ORIGIN"] = origin
+        given = client.post("/api/v1/visitors", json={"site_key": site_key})
+        assert given.status_code == 200, given.text
+        client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {given.get_json()['token']}"
+        return client
 
     def client(self, *scopes: str, limits: Limits = NO_LIMITS) -> FlaskClient:
         """A client that sends a fresh key with every request."""

@@ -9,7 +9,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
-from chatproxy.core.types import Conversation, Feedback, KeyRecord, Message, Page, Past
+from chatproxy.core.access import KeyRecord, SiteKey
+from chatproxy.core.types import Conversation, Feedback, Message, Page, Past
 from chatproxy.errors import InvalidRequest, NotFound, StorageUnavailable
 
 T = TypeVar("T")
@@ -180,6 +181,45 @@ class MemoryKeys:
     def expire(self, key_id: str, moment: datetime) -> None:
         """Let a key have expired at `moment`."""
         self.keys[key_id] = replace(self.keys[key_id], expires_at=moment)
+
+
+class MemorySites:
+    """Implements SiteStore in a dictionary; `down` makes every call fail."""
+
+    def __init__(self) -> None:
+        self.sites: dict[str, SiteKey] = {}
+        self.looked_up: list[str] = []
+        self.listed = 0
+        self.down = False
+
+    def add(self, site: SiteKey) -> None:
+        self._check()
+        self.sites[site.id] = site
+
+    def find(self, site_id: str) -> SiteKey | None:
+        self._check()
+        self.looked_up.append(site_id)
+        return self.sites.get(site_id)
+
+    def all(self) -> Sequence[SiteKey]:
+        self.listed += 1
+        self._check()
+        return list(self.sites.values())
+
+    def revoke(self, site_id: str, moment: datetime) -> bool:
+        self._check()
+        if site_id not in self.sites:
+            return False
+        self.sites[site_id] = replace(self.sites[site_id], revoked_at=moment)
+        return True
+
+    def expire(self, site_id: str, moment: datetime) -> None:
+        """Let a key have expired at `moment`."""
+        self.sites[site_id] = replace(self.sites[site_id], expires_at=moment)
+
+    def _check(self) -> None:
+        if self.down:
+            raise StorageUnavailable("the fake is down")
 
 
 class MemoryUsage:

@@ -1,4 +1,6 @@
-"""Who may do what: every route, every kind of key, own and somebody else's data. Generated from the route table.
+"""Who may do what: every route, every kind of key and of visitor's token, own and somebody else's data.
+
+Generated from the route table; what visitors have of their own is in test_authorization_visitors.py.
 
 What takes an id (in its path, query or body) is found in the route table and in /openapi.json, which has all of it. A
 new kind of id without an entry in SOMEBODYS or NOBODYS fails by name.
@@ -17,15 +19,19 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from chatproxy.core.keys import SCOPES, Keyring
+from chatproxy.core.sites import Sites
 from chatproxy.core.types import now
+from chatproxy.core.visitors import Visitors
 from chatproxy.settings import Settings
 from chatproxy.web import auth
 from tests.unit.proxy.described import body_schema, example_body, operations
-from tests.unit.proxy.fakes import FakeEngine, World, says
+from tests.unit.proxy.fakes import SHOP, FakeEngine, World, says
 from tests.unit.proxy.routes import routes
 
 DOCUMENT: dict[str, Any] = World().app.test_client().get("/openapi.json").get_json()
-PUBLIC = {"/healthz", "/readyz", "/openapi.json"}
+PUBLIC = {"/healthz", "/readyz", "/openapi.json", "/api/v1/widget", "/api/v1/visitors"}
+PUBLIC |= {"/widget.js", "/widget/<version>/<path:name>", "/chat", "/embed", "/demo"}
+NO_FRAME = {"/embed"}  # without a site key
 USER = "customer-17"  # as in the descriptions' examples
 # Which of Alice's things an id of that name can mean, and one that never was.
 SOMEBODYS: dict[str, tuple[tuple[str, ...], str]] = {
@@ -36,7 +42,9 @@ SOMEBODYS: dict[str, tuple[tuple[str, ...], str]] = {
     "user_id": (("user",), "never"),
 }
 # Named by everybody alike.
-NOBODYS = {"model"}
+NOBODYS = {"model", "site_key", "version", "name"}
+SECRET = "unit tests sign with this, and nobody else does"
+VISITORS = ("visitor", "visitor expired", "visitor forged", "visitor revoked", "visitor elsewhere", "visitor renewable")
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,8 @@ class Alice:
 
     def __init__(self) -> None:
         engine = FakeEngine(says("Once", " upon", " a time."))
-        self.world = World(engine=engine, settings=Settings(trusted_hops=0, engine_slots=4))
+        settings = Settings(trusted_hops=0, engine_slots=4, visitor_secret=SECRET)
+        self.world = World(engine=engine, settings=settings)
         self.client = self.world.client("chat", "kobold")
         self.genkey, self.user = "hers", USER
         asked = self.client.post("/api/v1/chat", json={"message": "Hello"}).get_json()
@@ -120,7 +129,9 @@ class Alice:
 
 def call(client: FlaskClient, method: str, path: str, ids: dict[tuple[str, str], str]) -> TestResponse:
     """The operation with its example body; `ids` by (where, name)."""
-    parts = {name: ids.get(("path", name), "model") for name in re.findall(r"\{(\w+)\}", path)}
+    default = {"name": "style.css"}
+    names = re.findall(r"\{(\w+)\}", path)
+    parts = {name: ids.get(("path", name), default.get(name, "model")) for name in names}
     query = {name: value for (where, name), value in ids.items() if where == "query"}
     body = example_body(DOCUMENT, method, path, streamed=False)
     if body is not None:
@@ -146,6 +157,8 @@ def credentials(world: World, kind: str) -> dict[str, str]:
     """The header of a request with that kind of key, as WSGI names it."""
     if kind == "none":
         return {}
+    if kind in VISITORS:
+        return visitor(world, kind)
     key = world.key(*((kind,) if kind in SCOPES else SCOPES), expires_days=1 if kind == "expired" else None)
     key_id = key.split("_")[1]
     if kind == "wrong":
@@ -157,20 +170,37 @@ def credentials(world: World, kind: str) -> dict[str, str]:
     return {"HTTP_AUTHORIZATION": f"Bearer {key}"}
 
 
+def visitor(world: World, kind: str) -> dict[str, str]:
+    """Headers of a request with that kind of visitor's token."""
+    site = world.site(SHOP)
+    secret = SECRET[::-1] if "forged" in kind else SECRET
+    age = {"visitor expired": timedelta(minutes=15), "visitor renewable": timedelta(days=89)}.get(kind, timedelta())
+    visitors = Visitors(Sites(world.sites), world.usage, secret=secret, clock=lambda: now() - age)
+    token = visitors.issue(site, SHOP, "http://localhost", address="").text
+    if kind == "visitor revoked":
+        Sites(world.sites).revoke(site)
+    origin = "https://elsewhere.example" if kind == "visitor elsewhere" else SHOP
+    return {"HTTP_AUTHORIZATION": f"Bearer {token}", "HTTP_ORIGIN": origin}
+
+
 @pytest.mark.parametrize(("method", "rule"), routes())
 def test_every_route_with_every_kind_of_key(method: str, rule: str) -> None:
     alice = Alice()
     app, path = alice.world.app, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)
     endpoint = next(r.endpoint for r in app.url_map.iter_rules() if r.rule == rule and method in (r.methods or ()))
-    needed = auth.required_scope(app, endpoint)
-    assert (needed == auth.PUBLIC) == (rule in PUBLIC)
+    needed = set(auth.required_scopes(app, endpoint))
+    assert (needed == {auth.PUBLIC}) == (rule in PUBLIC)
+    kinds = {*VISITORS, "none", "wrong", "expired", "revoked", *SCOPES} - needed
     statuses = {}
-    for kind in ("none", "wrong", "expired", "revoked", *sorted(SCOPES - {needed})):
+    for kind in sorted(kinds):
         client = app.test_client()
         client.environ_base |= credentials(alice.world, kind)
+        if needed == {auth.PUBLIC}:
+            client.environ_base.pop("HTTP_ORIGIN", None)  # what pages of which origin are told: web/test_visitors.py
         statuses[kind] = call(client, method.lower(), path, own_ids(alice, method.lower(), path)).status_code
-    refused = {kind: 403 if kind in SCOPES else 401 for kind in statuses}
-    assert statuses == (dict.fromkeys(statuses, 200) if needed == auth.PUBLIC else refused)
+    refused = {kind: 403 if kind in {*SCOPES, "visitor", "visitor elsewhere"} else 401 for kind in statuses}
+    served = dict.fromkeys(statuses, 403 if rule in NO_FRAME else 200)
+    assert statuses == (served if needed == {auth.PUBLIC} else refused)
     assert alice.is_untouched()
 
 
@@ -182,7 +212,8 @@ def test_every_route_answers_a_key_of_its_scope(method: str, rule: str, scopes: 
     needed = DOCUMENT["paths"][path][method.lower()]["security"]
     alice.rescope(scopes)
     response = call(alice.client, method.lower(), path, own_ids(alice, method.lower(), path))
-    assert response.status_code == (done(path) if not needed or needed[0]["bearer"][0] in scopes else 403)
+    opened = not needed or needed[0]["bearer"][0] in scopes
+    assert response.status_code == (done(path) if opened and rule not in NO_FRAME else 403)
 
 
 @pytest.mark.parametrize(("method", "rule"), [(m, r) for m, r in routes() if r not in PUBLIC])
@@ -205,7 +236,7 @@ def _attempts() -> Iterator[tuple[Place, str]]:
             yield from ((place, meant) for meant in SOMEBODYS[place.name][0])
 
 
-def _told(response: TestResponse) -> tuple[int, str, dict[str, str]]:
+def told(response: TestResponse) -> tuple[int, str, dict[str, str]]:
     """What a client can see of an answer, without what differs between any two: new ids, times, the request's id."""
     text = re.sub(r"[0-9a-f]{32}", "ID", response.get_data(as_text=True))
     text = re.sub(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z", "TIME", text)
@@ -221,7 +252,7 @@ def test_somebody_elses_is_the_same_as_what_does_not_exist(place: Place, meant: 
     never = SOMEBODYS[place.name][1]
     stolen = call(bob, place.method, place.path, {**others, (place.where, place.name): getattr(alice, meant)})
     unknown = call(bob, place.method, place.path, {**others, (place.where, place.name): never})
-    assert _told(stolen) == _told(unknown)
+    assert told(stolen) == told(unknown)
     if place.name in ("conversation_id", "message_id", "edit"):
         assert stolen.status_code == 404
     assert alice.is_untouched()
@@ -238,7 +269,7 @@ def test_one_keys_users_are_apart_from_each_other_and_from_its_holder(place: Pla
     user = {("query", "user_id"): user_id} if user_id and _takes_user(place) else {}
     theirs = call(alice.client, place.method, place.path, {path: meant, **user})
     unknown = call(alice.client, place.method, place.path, {path: SOMEBODYS[place.name][1], **user})
-    assert _told(theirs) == _told(unknown)
+    assert told(theirs) == told(unknown)
     assert theirs.status_code == 404
     assert alice.is_untouched()
 

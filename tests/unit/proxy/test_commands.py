@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from chatproxy.commands import main
@@ -49,7 +51,45 @@ def test_bad_wishes_end_with_an_id_a_fact_and_a_hint(
     assert captured.out == ""
 
 
-@pytest.mark.parametrize("key_id", ["nope", "-x", '{"$gt": ""}'])
+@pytest.mark.parametrize(
+    ("wish", "finding"),
+    [
+        (["--origins="], "key.origins_invalid: origins must be from 1 to 100; without one no page could use the key\n"),
+        (["--bots=support"], "key.origins_invalid: origins must be from 1 to 100"),
+        (
+            ["--origins=https://Example.com"],
+            "key.origins_invalid: origins must be as browsers send them, not 'https://E",
+        ),
+        (
+            ["--origins=https://a.org,*"],
+            "key.origins_invalid: origins must be as browsers send them, not '*'\n  -> as O",
+        ),
+        (
+            ["--origins=https://a.org", "--bots=../x"],
+            "key.bots_invalid: bots must be names of bots, at most 100\n  -> ",
+        ),
+        (["--origins=https://a.org", "--scopes=chat"], "key.scopes_invalid: scopes must be left out for a site key"),
+        (["--origins=https://a.org", "--streams=-1"], "key.streams_invalid: streams must be a whole number, not '-1'"),
+    ],
+)
+def test_bad_wishes_for_a_site_key(wish: list[str], finding: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keys", "create", "--name=a", *wish], NOWHERE) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith(finding)
+    assert captured.err.count("\n") == 2
+    assert captured.out == ""
+
+
+def test_a_site_key_for_a_bot_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "support.yaml").write_text("name: Support")
+    words = ["keys", "create", "--name=a", "--origins=https://a.org", "--bots=support,suport"]
+    assert main(words, {**NOWHERE, "BOTS_DIR": str(tmp_path)}) == 1
+    assert capsys.readouterr().err.startswith(
+        "key.bots_invalid: bots must be the names of bots that there are, not 'sup"
+    )
+
+
+@pytest.mark.parametrize("key_id", ["nope", "site_x", "-x", '{"$gt": ""}'])
 def test_an_id_that_is_none_never_reaches_the_database(key_id: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["keys", "revoke", "--", key_id], NOWHERE) == 1
     assert capsys.readouterr().err.startswith(f"key.unknown: There is no key with the id {key_id!r}\n  -> ")

@@ -11,7 +11,8 @@ from flask.testing import FlaskClient
 from schemathesis.checks import CHECKS
 from werkzeug.test import TestResponse
 
-from chatproxy.core.types import Limits, Text
+from chatproxy.core.access import Limits
+from chatproxy.core.types import Text
 from chatproxy.errors import Busy, ChatProxyError, EngineFailure, EngineTimeout, MailFailed
 from tests.unit.proxy.described import check_stream, example_body, operations, success
 from tests.unit.proxy.fakes import World
@@ -52,7 +53,7 @@ class Asked:
 
     def call(self, method: str, path: str, *, streamed: bool = False) -> TestResponse:
         """Call the operation with its example, and hold the answer against the description."""
-        names = {**self.ids, "user_id": "anybody", "model": "assistant"}
+        names = {**self.ids, "user_id": "anybody", "model": "assistant", "version": "1", "name": "style.css"}
         response = self.client.open(
             path.format(**names), method=method, json=example_body(DOCUMENT, method, path, streamed=streamed)
         )

@@ -93,6 +93,18 @@ def test_an_error_that_the_operator_accepts_is_a_warning(capsys: pytest.CaptureF
     assert "warning" in capsys.readouterr().err
 
 
+def test_a_secret_that_a_newer_version_brings_is_made_beside_the_old_ones(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("giving files to the containers' user needs root")
+    secret_files.ensure(tmp_path)
+    before = (tmp_path / "mongo_root_password").read_text()
+    (tmp_path / "visitor_secret").unlink()
+    assert not secret_files.all_there(tmp_path)
+    assert secret_files.ensure(tmp_path) == ["visitor_secret"]
+    assert secret_files.all_there(tmp_path)
+    assert (tmp_path / "mongo_root_password").read_text() == before
+
+
 def test_secrets_are_made_once_and_private(tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
     if os.geteuid() != 0:
@@ -101,7 +113,7 @@ def test_secrets_are_made_once_and_private(tmp_path: Path) -> None:
     before = {path.name: path.read_text() for path in folder.iterdir()}
     assert secret_files.ensure(folder) == []
     assert {path.name: path.read_text() for path in folder.iterdir()} == before
-    assert len(set(before.values())) == len(before) == 3
+    assert len(set(before.values())) == len(before) == len(secret_files.NAMES)
     assert all(len(value) >= 40 for value in before.values())
     for path in folder.iterdir():
         assert (stat.S_IMODE(path.stat().st_mode), path.stat().st_uid) == (0o600, secret_files.UID)

@@ -53,6 +53,25 @@ def test_make_key_passes_on_what_it_was_given() -> None:
     assert arguments("key", NAME="--if-none", DAYS="") == ["create", "--name=--if-none", "--scopes=chat"]
 
 
+def test_make_key_with_origins_makes_a_site_key() -> None:
+    given = {
+        "NAME": "homepage",
+        "ORIGINS": "https://example.com,https://www.example.com",
+        "BOTS": "support",
+        "RPM": "9",
+    }
+    assert arguments("key", **given) == [
+        "create",
+        "--name=homepage",
+        "--origins=https://example.com,https://www.example.com",
+        "--bots=support",
+        "--requests-per-minute=9",
+    ]
+    # None listed is refused by the proxy's command line, not taken for the wish for an API key.
+    assert arguments("key", NAME="a", ORIGINS="") == ["create", "--name=a", "--origins="]
+    assert arguments("key", NAME="a", BOTS="support") == ["create", "--name=a", "--bots=support"]
+
+
 def test_make_keys_lists_or_revokes() -> None:
     assert arguments("keys") == ["list"]
     assert arguments("keys", JSON="1") == ["list", "--json"]
@@ -64,6 +83,8 @@ def test_what_they_pass_on_is_what_the_proxys_command_line_takes() -> None:
     words = arguments("key", NAME="a", DAYS="0", **limits)
     assert main(["keys", *words], {"MONGO_URL": "mongodb://127.0.0.1:1"}) == 1
     assert main(["keys", *arguments("keys", REVOKE="--help")], {}) == 1
+    site = arguments("key", NAME="a", ORIGINS="https://example.com", BOTS="support", DAYS="0", **limits)
+    assert main(["keys", *site, "--address=https://chat.example"], {"MONGO_URL": "mongodb://127.0.0.1:1"}) == 1
 
 
 def test_a_key_needs_a_name() -> None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from chatproxy.core.access import NO_LIMITS, Caller, Limits, Visit
 from chatproxy.core.limits import Limiter, Permit
-from chatproxy.core.types import Caller, Limits
 from chatproxy.errors import RateLimited, StorageUnavailable
 from tests.unit.proxy.memory import MemoryUsage
 from tests.unit.proxy.waiting import until
 
 NOON = datetime(2031, 5, 4, 12, 0, 15, tzinfo=UTC)
 HOME = Caller("key:a/user:1", "key:a", "192.0.2.1")
+VISITOR = Caller("site:s/visitor:v", "site:s/visitor:v", "192.0.2.1", visit=Visit("s", "v", frozenset()))
 ELSEWHERE = Caller("key:b", "key:b", "192.0.2.1")
 TEN_AT_ONCE = 10
 
@@ -260,3 +262,44 @@ def test_spending_nothing_or_on_an_unlimited_permit_does_nothing(usage: MemoryUs
     limiter = Limiter(usage, key=Limits(tokens_per_day=100), clock=clock)
     limiter.admit(HOME).spend(0)
     assert usage.counters == {}
+
+
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [
+        (
+            {"visitor": Limits(requests_per_minute=1)},
+            "You have used up your 1 question per minute. Try again in 45 seconds.",
+        ),
+        ({"visitor": Limits(tokens_per_day=9)}, "You have used up your 9 tokens per day. Try again in 43185 seconds."),
+        (
+            {"visitor": Limits(streams=1)},
+            "You may have 1 answer in progress at a time, and have. Try again when one has ended.",
+        ),
+        (
+            {"address": Limits(requests_per_minute=1)},
+            "Your network has used up its 1 question per minute. Try again in 45 seconds.",
+        ),
+    ],
+)
+def test_visitors_are_told_as_people_are(
+    limits: dict[str, Limits], told: str, usage: MemoryUsage, clock: Clock
+) -> None:
+    limiter = Limiter(usage, **limits, clock=clock)
+    limiter.admit(VISITOR).spend(9)
+    with pytest.raises(RateLimited) as caught:
+        limiter.admit(VISITOR)
+    assert caught.value.public == told
+
+
+def test_visitors_have_limits_of_their_own_and_keys_theirs(usage: MemoryUsage, clock: Clock) -> None:
+    limiter = Limiter(usage, key=Limits(streams=3), visitor=Limits(streams=1), clock=clock)
+    for caller, most in ((HOME, 3), (VISITOR, 1), (replace(VISITOR, payer="other", limits=Limits(streams=2)), 2)):
+        permits = [limiter.admit(caller) for _ in range(most)]
+        with pytest.raises(RateLimited):
+            limiter.admit(caller)
+        for permit in permits:
+            permit.release()
+    free = replace(VISITOR, payer="third", limits=Limits(streams=0))
+    assert [limiter.admit(free) for _ in range(10)]
+    assert limiter.admit(replace(HOME, limits=NO_LIMITS))

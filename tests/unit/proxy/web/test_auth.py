@@ -9,17 +9,19 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from chatproxy.core.keys import Keyring
+from chatproxy.core.sites import Sites
+from chatproxy.core.visitors import Visitors
 from chatproxy.errors import ConfigurationError
 from chatproxy.web import auth
 from tests.unit.proxy.fakes import World
-from tests.unit.proxy.memory import MemoryKeys
+from tests.unit.proxy.memory import MemoryKeys, MemorySites, MemoryUsage
 
 
 def test_a_route_that_declares_nothing_stops_the_start() -> None:
     app = Flask("bare", static_folder=None)
     app.add_url_rule("/forgotten", view_func=lambda: "open to all")
     with pytest.raises(ConfigurationError, match="/forgotten"):
-        auth.install(app, Keyring(MemoryKeys()))
+        auth.install(app, Keyring(MemoryKeys()), Visitors(Sites(MemorySites()), MemoryUsage()))
 
 
 def test_a_scope_that_is_none_stops_the_start() -> None:

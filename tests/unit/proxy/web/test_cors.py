@@ -6,9 +6,10 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from chatproxy.core.types import now
 from chatproxy.errors import ConfigurationError
 from chatproxy.settings import Settings
-from tests.unit.proxy.fakes import World
+from tests.unit.proxy.fakes import SHOP, World
 
 LITE = "https://lite.koboldai.net"
 LISTED = Settings(trusted_hops=0, kobold_origins=(LITE, "http://localhost:8000"))
@@ -67,6 +68,67 @@ def test_with_nothing_listed_nothing_is_allowed() -> None:
     response = preflight(World().app.test_client(), "/api/v1/generate", LITE)
     assert not [name for name, _ in response.headers if name.startswith("Access-Control")]
     assert "Vary" not in response.headers
+
+
+VISITORS = [
+    ("POST", "/api/v1/chat"),
+    ("GET", f"/api/v1/chat/{'0' * 32}/stream"),
+    ("POST", f"/api/v1/chat/{'0' * 32}/cancel"),
+    ("POST", f"/api/v1/messages/{'0' * 32}/regenerate"),
+    ("POST", f"/api/v1/messages/{'0' * 32}/feedback"),
+    ("GET", "/api/v1/conversations"),
+    ("PATCH", f"/api/v1/conversations/{'0' * 32}"),
+    ("DELETE", f"/api/v1/conversations/{'0' * 32}"),
+    ("GET", f"/api/v1/conversations/{'0' * 32}/export"),
+    ("GET", "/api/v1/widget"),
+    ("POST", "/api/v1/visitors"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), VISITORS)
+def test_pages_with_a_site_key_may_call_what_visitors_may(method: str, path: str) -> None:
+    world = World()
+    world.site(SHOP)
+    client = world.app.test_client()
+    response = client.options(path, headers={"Origin": SHOP, "Access-Control-Request-Method": method})
+    assert response.status_code == 204
+    assert response.headers["Access-Control-Allow-Origin"] == SHOP
+    assert response.headers["Access-Control-Allow-Methods"] == "GET, POST, PATCH, DELETE"
+    assert response.headers["Access-Control-Allow-Headers"] == "Authorization, Content-Type, Last-Event-ID"
+    assert response.headers["Access-Control-Max-Age"] == "7200"
+    assert "Access-Control-Allow-Credentials" not in response.headers
+    assert "Origin" in response.headers["Vary"]
+    for other in (LITE, "null", SHOP + "/", "http://shop.example", SHOP + ".evil.example"):
+        response = client.options(path, headers={"Origin": other, "Access-Control-Request-Method": method})
+        assert not [name for name, _ in response.headers if name.startswith("Access-Control")]
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/v1/generate", "/api/extra/perf", "/v1/chat/completions", "/api/chat", "/healthz"]
+)
+def test_site_keys_open_no_other_family(path: str) -> None:
+    world = World(settings=LISTED)
+    world.site(SHOP)
+    assert "Access-Control-Allow-Origin" not in preflight(world.app.test_client(), path, SHOP).headers
+    users = "/api/v1/users/somebody"
+    assert "Access-Control-Allow-Origin" not in preflight(world.app.test_client(), users, SHOP).headers
+
+
+def test_a_page_reads_why_its_token_ended() -> None:
+    world = World()
+    world.site(SHOP)
+    headers = {"Origin": SHOP, "Authorization": "Bearer kv_old"}
+    response = world.app.test_client().post("/api/v1/chat", json={"message": "Hi"}, headers=headers)
+    assert response.status_code == 401
+    assert response.headers["Access-Control-Allow-Origin"] == SHOP
+    exposed = "Retry-After, X-Request-Id, X-Conversation-Id, X-Message-Id"
+    assert response.headers["Access-Control-Expose-Headers"] == exposed
+
+
+def test_a_revoked_site_keys_origin_is_closed() -> None:
+    world = World()
+    world.sites.revoke(world.site(SHOP), now())
+    assert "Access-Control-Allow-Origin" not in preflight(world.app.test_client(), "/api/v1/chat", SHOP).headers
 
 
 def test_the_setting_takes_origins_as_browsers_send_them() -> None:

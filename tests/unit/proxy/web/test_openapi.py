@@ -37,7 +37,9 @@ def test_it_describes_the_route_table_and_nothing_else(document: dict[str, Any])
 
 
 def test_scopes_are_those_that_the_routes_declare(document: dict[str, Any]) -> None:
-    assert document["paths"]["/api/v1/chat"]["post"]["security"] == [{"bearer": ["chat"]}, {"basic": ["chat"]}]
+    of_keys = [{"bearer": ["chat"]}, {"basic": ["chat"]}]
+    assert document["paths"]["/api/question"]["post"]["security"] == of_keys
+    assert document["paths"]["/api/v1/chat"]["post"]["security"] == [*of_keys, {"visitor": ["visitor"]}]
     assert document["paths"]["/api/extra/perf"]["get"]["security"] == [{"bearer": ["kobold"]}, {"basic": ["kobold"]}]
     assert document["paths"]["/healthz"]["get"]["security"] == []
 
