@@ -61,7 +61,7 @@ export class MessageView {
       this.text.classList.add("rich");
       cite(this.text, message.sources ?? []);
       // What scrolls sideways must be reachable without a mouse.
-      for (const wide of this.text.querySelectorAll("pre, .table")) wide.tabIndex = 0;
+      for (const wide of this.text.querySelectorAll("pre")) wide.tabIndex = 0;
     } else {
       this.text.classList.remove("rich");
       this.text.textContent = message.text;
