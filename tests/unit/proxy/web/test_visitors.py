@@ -64,7 +64,7 @@ def test_the_widget_is_told_everything_about_its_bot() -> None:
             "consent": "I agree.",
             "max_message": 500,
             "retention_days": 30,
-            "handoff": {"email": "help@shop.example", "smtp": False},
+            "handoff": {"email": "help@shop.example", "smtp": True},
         },
         "bots": [{"id": "mira", "name": "Mira"}, {"id": "full", "name": "Full"}],
     }
@@ -75,7 +75,7 @@ def test_without_a_name_it_is_the_default_bot_or_the_first_that_there_is() -> No
     client = here.app.test_client()
     bare = json(widget(client, OWN))
     assert bare["bot"]["id"] == "assistant"
-    assert bare["bot"]["handoff"] is None
+    assert bare["bot"]["handoff"] == {"email": "people@example.com", "smtp": True}
     assert [bot["id"] for bot in bare["bots"]] == ["assistant", "mira", "full"]
     assert json(widget(client, SHOP, site_key=here.site(SHOP, bots=["shops", "mira"])))["bot"]["id"] == "mira"
     assert json(widget(client, SHOP, site_key=here.site(SHOP, bots=["gone"])), 404)["error"]["code"] == "not_found"

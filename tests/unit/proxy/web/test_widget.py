@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,7 +17,8 @@ from tests.unit.proxy.fakes import SHOP, World
 
 FILES = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.is_file())
 SERVED = [name for name in FILES if name not in (LOADER, *PAGES)]
-VERSION = read().version
+READ = read()
+VERSION = READ.version
 
 
 def get(path: str, **headers: str) -> TestResponse:
@@ -47,7 +49,7 @@ def test_the_loader_is_for_every_page_and_names_its_version() -> None:
 def test_each_file_is_for_ever_under_its_version_and_asked_for_again_under_another(name: str) -> None:
     response = get(f"/widget/{VERSION}/{name}")
     assert response.status_code == 200
-    assert response.data == (FOLDER / name).read_bytes()
+    assert response.data == READ.files[name].content
     assert response.headers["Cache-Control"] == "public, max-age=31536000, immutable"
     assert response.headers["Access-Control-Allow-Origin"] == "*"
     assert response.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
@@ -56,6 +58,16 @@ def test_each_file_is_for_ever_under_its_version_and_asked_for_again_under_anoth
     assert response.headers["Content-Type"] == f"{kinds[name.rpartition('.')[2]]}; charset=utf-8"
     other = get(f"/widget/0000/{name}")
     assert (other.data, other.headers["Cache-Control"]) == (response.data, "no-cache")
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_files_are_sent_without_what_is_for_people(name: str) -> None:
+    sent = READ.files[name].content.decode()
+    written = (FOLDER / name).read_text("utf-8")
+    assert "/**" not in sent
+    assert len(sent) <= len(written)
+    if name.endswith(".json"):
+        assert json.loads(sent) == json.loads(written)
 
 
 @pytest.mark.parametrize(
@@ -75,8 +87,9 @@ def test_every_change_is_another_version(tmp_path: Path) -> None:
     assert read(tmp_path).version == VERSION
     seen = {VERSION}
     for name in FILES:
-        with (tmp_path / name).open("a") as file:
-            file.write(" ")
+        text = (tmp_path / name).read_text("utf-8")
+        changed = {".js": text + ";0;", ".css": text + "b{color:red}", ".json": text.replace('":', '!":', 1)}
+        (tmp_path / name).write_text(changed.get(Path(name).suffix, text + " "), "utf-8")
         seen.add(read(tmp_path).version)
     assert len(seen) == len(FILES) + 1
 
