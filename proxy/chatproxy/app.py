@@ -18,6 +18,7 @@ from chatproxy.adapters.mongo_history import MongoHistory
 from chatproxy.adapters.mongo_keys import MongoKeys
 from chatproxy.adapters.mongo_usage import MongoUsage
 from chatproxy.adapters.openai_engine import OpenAiEngine
+from chatproxy.core.access import Limits
 from chatproxy.core.answer import Answers
 from chatproxy.core.asking import Asking
 from chatproxy.core.completions import Completions
@@ -31,7 +32,6 @@ from chatproxy.core.prompts import AUTO, Formats
 from chatproxy.core.running import Running
 from chatproxy.core.sampling import PRESETS
 from chatproxy.core.slots import Gate
-from chatproxy.core.types import Limits
 from chatproxy.core.window import Window
 from chatproxy.errors import ConfigurationError, NotFound
 from chatproxy.settings import Settings

@@ -16,8 +16,8 @@ from datetime import datetime
 from typing import Any
 
 from chatproxy.app import keyring
+from chatproxy.core.access import KeyRecord, Limits
 from chatproxy.core.keys import Keyring
-from chatproxy.core.types import KeyRecord, Limits
 from chatproxy.errors import ChatProxyError, ConfigurationError, InvalidRequest, NotFound
 from chatproxy.settings import Settings
 

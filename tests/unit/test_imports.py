@@ -23,11 +23,11 @@ ALLOWED = {
     "settings": (),
     "errors": (),
     "web": ("web", "core"),
-    "adapters": ("adapters", "core.ports", "core.types"),
+    "adapters": ("adapters", "core.ports", "core.types", "core.access"),
     "core": ("core",),
 }
 # The core is plain Python: no web framework, no driver. Small pure libraries only.
-CORE_LIBRARIES = {"jinja2"}
+CORE_LIBRARIES = {"itsdangerous", "jinja2"}
 
 
 def _modules() -> list[Path]:

@@ -9,7 +9,7 @@ from datetime import datetime
 from pymongo import WriteConcern
 
 from chatproxy.adapters.mongo import Database, Document, insert_once
-from chatproxy.core.types import KeyRecord, Limits
+from chatproxy.core.access import KeyRecord, Limits
 
 # When a key was last used is good to know and no loss: it waits for no disk.
 _IN_MEMORY = WriteConcern(w=1, j=False)

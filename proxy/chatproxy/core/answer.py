@@ -17,13 +17,14 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from itertools import chain
 
+from chatproxy.core.access import Caller
 from chatproxy.core.asking import Ask, Asking, Question
 from chatproxy.core.generation import Finished, GenerationEvent, Generations, Place, Queued, Token, Waiting
 from chatproxy.core.ports import History
 from chatproxy.core.running import Run, Running
 from chatproxy.core.rush import Rush
 from chatproxy.core.sampling import PRESETS
-from chatproxy.core.types import Caller, FinishReason, Generation, Message, Status, Usage
+from chatproxy.core.types import FinishReason, Generation, Message, Status, Usage
 from chatproxy.core.window import Fitted, Window
 from chatproxy.errors import ChatProxyError, EngineFailure, NotFound
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from chatproxy.core.access import Caller
 from chatproxy.core.ports import Bots, History
 from chatproxy.core.prompts import Formats, PromptFormat
 from chatproxy.core.rules import answer_by_rule
-from chatproxy.core.types import Bot, Caller, Conversation, Message, Past, Turn, new_id, now
+from chatproxy.core.types import Bot, Conversation, Message, Past, Turn, new_id, now
 from chatproxy.errors import InvalidRequest, NotFound
 
 _TITLE_LENGTH = 80

@@ -10,12 +10,13 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
 
+from chatproxy.core.access import Caller
 from chatproxy.core.generation import GenerationEvent, Generations, Place
 from chatproxy.core.ports import Bots
 from chatproxy.core.prompts import Formats, PromptFormat
 from chatproxy.core.running import Running
 from chatproxy.core.sampling import PRESETS
-from chatproxy.core.types import NOTHING_ASKED, Bot, Caller, Generation, Sampling, Turn, new_id
+from chatproxy.core.types import NOTHING_ASKED, Bot, Generation, Sampling, Turn, new_id
 from chatproxy.core.window import Window
 
 DEFAULT_LENGTH = 200  # tokens; what koboldcpp generates when it is not told

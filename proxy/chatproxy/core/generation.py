@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal
 
+from chatproxy.core.access import Caller
 from chatproxy.core.engines import Engines
 from chatproxy.core.limits import Limiter, Permit
 from chatproxy.core.ports import Engine
 from chatproxy.core.running import Run
 from chatproxy.core.slots import Gate, Ticket
 from chatproxy.core.stops import StopFilter, TrimFilter
-from chatproxy.core.types import Caller, Finish, Generation, Idle, Text, Usage
+from chatproxy.core.types import Finish, Generation, Idle, Text, Usage
 from chatproxy.errors import Busy, EngineFailure
 
 # How often a waiting request looks up: for its place in the queue, and for whether its client is still there.

@@ -17,12 +17,13 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
+from chatproxy.core.access import NO_LIMITS, Identity, KeyRecord, Limits, works
 from chatproxy.core.guesses import Guesses
 from chatproxy.core.later import Later
 from chatproxy.core.ports import KeyStore
-from chatproxy.core.types import NO_LIMITS, Identity, KeyRecord, Limits, now
+from chatproxy.core.types import now
 from chatproxy.errors import InvalidRequest, NotFound, RateLimited, Unauthorized
 
 SCOPES = frozenset({"chat", "kobold", "admin"})
@@ -35,6 +36,17 @@ _NO_DIGEST = "0" * 64
 # How often a key's last use is noted, and how old the list of working ids may be while somebody guesses.
 _NOTED_EVERY_S = 60.0
 _IDS_LAST_S = 2.0
+
+
+def check_terms(name: str, expires_days: int | None, limits: Limits) -> None:
+    """What keys of both kinds are made with. Raises InvalidRequest."""
+    if not (name.strip() and name.isprintable() and len(name) <= _LONGEST_NAME):
+        raise InvalidRequest(f"name: 1 to {_LONGEST_NAME} printable characters")
+    if expires_days is not None and not 1 <= expires_days <= 3650:
+        raise InvalidRequest("expires-days: from 1 to 3650")
+    for field, most in LIMITS.items():
+        if not 0 <= (getattr(limits, field) or 0) <= most:
+            raise InvalidRequest(f"{field.replace('_', '-')}: from 0 (no limit) to {most}")
 
 
 def _digest(secret: str) -> str:
@@ -61,15 +73,9 @@ class Keyring:
 
         In `limits` None takes the default of the settings, 0 is no limit whatever they say.
         """
-        if not (name.strip() and name.isprintable() and len(name) <= _LONGEST_NAME):
-            raise InvalidRequest(f"name: 1 to {_LONGEST_NAME} printable characters")
+        check_terms(name, expires_days, limits)
         if not scopes or not scopes <= SCOPES:
             raise InvalidRequest(f"scopes: one or more of {', '.join(sorted(SCOPES))}")
-        if expires_days is not None and not 1 <= expires_days <= 3650:
-            raise InvalidRequest("expires-days: from 1 to 3650")
-        for field, most in LIMITS.items():
-            if not 0 <= (getattr(limits, field) or 0) <= most:
-                raise InvalidRequest(f"{field.replace('_', '-')}: from 0 (no limit) to {most}")
         key_id, secret, created = secrets.token_hex(8), secrets.token_urlsafe(32), now()
         expires = created + timedelta(days=expires_days) if expires_days else None
         record = KeyRecord(key_id, name, scopes, _digest(secret), created, expires, limits=limits)
@@ -111,7 +117,7 @@ class Keyring:
         matches = hmac.compare_digest(record.digest if record else _NO_DIGEST, _digest(shape[2]))
         if not record or not matches:
             raise Unauthorized("unknown key")
-        if not _works(record, now()):
+        if not works(record, now()):
             raise Unauthorized(f"key {record.id} is revoked or expired")
         return record
 
@@ -119,7 +125,7 @@ class Keyring:
         known, moment = self._ids, self._clock()
         if known is None or moment - known[0] > _IDS_LAST_S:
             at = now()
-            known = (moment, frozenset(record.id for record in self._store.all() if _works(record, at)))
+            known = (moment, frozenset(record.id for record in self._store.all() if works(record, at)))
             self._ids = known
         return known[1]
 
@@ -131,10 +137,6 @@ class Keyring:
             self._noted[key_id] = moment
         used_at = now()
         self._later.do(lambda: self._store.used(key_id, used_at))
-
-
-def _works(record: KeyRecord, moment: datetime) -> bool:
-    return not record.revoked_at and not (record.expires_at and record.expires_at <= moment)
 
 
 def _slowed(seconds: int) -> RateLimited:

@@ -20,10 +20,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from chatproxy.core.access import NO_LIMITS, Caller, Limits
 from chatproxy.core.addresses import counted_as
 from chatproxy.core.booking import Booking
 from chatproxy.core.ports import UsageStore
-from chatproxy.core.types import NO_LIMITS, Caller, Limits, now
+from chatproxy.core.types import now
 from chatproxy.errors import RateLimited
 
 _MINUTE, _DAY = timedelta(minutes=1), timedelta(days=1)

@@ -6,18 +6,8 @@ from collections.abc import Generator, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from chatproxy.core.types import (
-    Bot,
-    Conversation,
-    Embedded,
-    EngineEvent,
-    Feedback,
-    Generation,
-    KeyRecord,
-    Message,
-    Page,
-    Past,
-)
+from chatproxy.core.access import KeyRecord
+from chatproxy.core.types import Bot, Conversation, Embedded, EngineEvent, Feedback, Generation, Message, Page, Past
 
 
 class Tokenizer(Protocol):

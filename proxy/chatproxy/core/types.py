@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -193,11 +192,24 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class Theme:
+    """How a bot's chat looks on a page; "" leaves it to the widget. Colours are #rrggbb."""
+
+    accent: str = ""
+    accent_text: str = ""
+    color_scheme: str = ""  # auto, light, dark
+    position: str = ""  # right, left
+
+
+@dataclass(frozen=True, slots=True)
 class Bot:
     """Who answers. `format` is a prompt format's name, or "auto" for the appliance's own.
 
     `examples` are example dialogues, each a list of turns that shows how the bot talks. `rules` answer without the
     engine. `max_message` is the longest question in characters, `retention_days` how long conversations are kept.
+    The rest is for visitors' pages: questions offered as buttons, languages of the chat (the first is the fallback),
+    the origins whose pages may use it (none = all), where a conversation can be handed to a person, and what visitors
+    must agree to first.
     """
 
     id: str
@@ -212,6 +224,12 @@ class Bot:
     max_message: int | None = None
     rules: tuple[Rule, ...] = ()
     retention_days: int | None = None
+    quick_replies: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+    theme: Theme = Theme()
+    origins: tuple[str, ...] = ()
+    handoff_email: str = ""
+    consent: str = ""
 
     @property
     def instructions(self) -> str:
@@ -236,68 +254,3 @@ class ModelFacts:
     adds_bos: bool | None = None
     control: tuple[str, ...] = ()
     user_defined: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one key, or one address, may use; None = no limit of its own."""
-
-    requests_per_minute: int | None = None
-    tokens_per_day: int | None = None
-    streams: int | None = None
-
-
-NO_LIMITS = Limits()
-
-
-@dataclass(frozen=True, slots=True)
-class KeyRecord:
-    """An API key as it is stored: `digest` is the SHA-256 of its secret half, in hexadecimal."""
-
-    id: str
-    name: str
-    scopes: frozenset[str]
-    digest: str
-    created_at: datetime
-    expires_at: datetime | None = None
-    revoked_at: datetime | None = None
-    last_used_at: datetime | None = None
-    limits: Limits = NO_LIMITS
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Whom an answer is for. `owner` owns what is stored; `payer` is who shares the engine fairly with other payers
-    and whose `limits` count; `address` is the client's IP address, "" where there is none."""
-
-    owner: str
-    payer: str
-    address: str = ""
-    limits: Limits = NO_LIMITS
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who is asking: the verified key behind a request."""
-
-    key_id: str
-    name: str
-    scopes: frozenset[str]
-    limits: Limits = NO_LIMITS
-
-    @property
-    def owner(self) -> str:
-        return f"key:{self.key_id}"
-
-    def owner_of(self, user_id: str) -> str:
-        """The owner of what this key's holder stores for one of its own users.
-
-        Hashed: a user id can be anything (an e-mail address above all) and does not belong into logs and indexes.
-        """
-        digest = hashlib.blake2b(user_id.encode(), digest_size=16, person=b"chatproxy user").hexdigest()
-        return f"{self.owner}/user:{digest}"
-
-    def caller(self, address: str, user_id: str | None = None) -> Caller:
-        """This key's holder, asking from `address` for itself or for one of its users."""
-        owner = self.owner if user_id is None else self.owner_of(user_id)
-        return Caller(owner, self.owner, address, self.limits)

@@ -8,8 +8,8 @@ from typing import Any, TypeVar, cast
 
 from flask import Flask, Request, g, request
 
+from chatproxy.core.access import Caller, Identity
 from chatproxy.core.keys import SCOPES, Keyring
-from chatproxy.core.types import Caller, Identity
 from chatproxy.errors import ConfigurationError, Forbidden, Unauthorized
 
 View = TypeVar("View", bound=Callable[..., Any])

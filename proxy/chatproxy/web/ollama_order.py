@@ -23,9 +23,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from chatproxy.core.access import Caller
 from chatproxy.core.completions import ChatOrder, TextOrder
 from chatproxy.core.ports import Bots
-from chatproxy.core.types import Caller, Sampling, Turn
+from chatproxy.core.types import Sampling, Turn
 from chatproxy.errors import InvalidRequest, NotFound
 from chatproxy.web.body import Fields
 

@@ -47,10 +47,10 @@ from collections.abc import Callable
 
 from flask import Blueprint
 
+from chatproxy.core.access import Caller
 from chatproxy.core.completions import Completions
 from chatproxy.core.limits import Permit
 from chatproxy.core.ports import Bots, Embedder
-from chatproxy.core.types import Caller
 from chatproxy.web import openai_chat, openai_completions, openai_embeddings, openai_models
 from chatproxy.web.openai_errors import envelope
 from chatproxy.web.responses import Envelope

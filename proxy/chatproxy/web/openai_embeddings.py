@@ -9,9 +9,9 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
+from chatproxy.core.access import Caller
 from chatproxy.core.limits import Permit
 from chatproxy.core.ports import Embedder
-from chatproxy.core.types import Caller
 from chatproxy.errors import InvalidRequest
 from chatproxy.web.auth import caller, needs
 from chatproxy.web.body import Fields, read_object

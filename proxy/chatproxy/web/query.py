@@ -6,7 +6,7 @@ import re
 
 from flask import request
 
-from chatproxy.core.types import Caller
+from chatproxy.core.access import Caller
 from chatproxy.errors import InvalidRequest
 from chatproxy.web.auth import caller, identity
 

@@ -13,8 +13,9 @@ import pytest
 
 from chatproxy.adapters.mongo import Database
 from chatproxy.adapters.mongo_usage import MongoUsage
+from chatproxy.core.access import Caller, Limits
 from chatproxy.core.limits import Limiter
-from chatproxy.core.types import Caller, Limits, new_id, now
+from chatproxy.core.types import new_id, now
 from chatproxy.errors import RateLimited
 from scripts.lib.native import NativeStack
 from tests.integration.proxy.conftest import STORY, Client, Proxy, events_of, running_proxy, until

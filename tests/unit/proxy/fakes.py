@@ -11,18 +11,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from chatproxy.app import create_app
+from chatproxy.core.access import NO_LIMITS, Limits
 from chatproxy.core.keys import Keyring
-from chatproxy.core.types import (
-    NO_LIMITS,
-    Bot,
-    Embedded,
-    EngineEvent,
-    Finish,
-    Generation,
-    Idle,
-    Limits,
-    Text,
-)
+from chatproxy.core.types import Bot, Embedded, EngineEvent, Finish, Generation, Idle, Text
 from chatproxy.errors import NotFound, Unhealthy
 from chatproxy.settings import Settings
 from tests.unit.proxy.memory import MemoryHistory, MemoryKeys, MemoryUsage

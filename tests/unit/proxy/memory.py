@@ -9,7 +9,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
-from chatproxy.core.types import Conversation, Feedback, KeyRecord, Message, Page, Past
+from chatproxy.core.access import KeyRecord
+from chatproxy.core.types import Conversation, Feedback, Message, Page, Past
 from chatproxy.errors import InvalidRequest, NotFound, StorageUnavailable
 
 T = TypeVar("T")

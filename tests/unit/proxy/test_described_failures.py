@@ -11,7 +11,8 @@ from flask.testing import FlaskClient
 from schemathesis.checks import CHECKS
 from werkzeug.test import TestResponse
 
-from chatproxy.core.types import Limits, Text
+from chatproxy.core.access import Limits
+from chatproxy.core.types import Text
 from chatproxy.errors import Busy, ChatProxyError, EngineFailure, EngineTimeout
 from tests.unit.proxy.described import check_stream, example_body, operations
 from tests.unit.proxy.fakes import World

@@ -10,7 +10,8 @@ from datetime import timedelta
 import pytest
 
 from chatproxy.adapters.mongo_history import MongoHistory
-from chatproxy.core.types import Conversation, Feedback, Identity, Message, Usage, new_id, now
+from chatproxy.core.access import Identity
+from chatproxy.core.types import Conversation, Feedback, Message, Usage, new_id, now
 from chatproxy.errors import InvalidRequest, NotFound
 from tests.integration.proxy.history.conftest import Client, Talk
 

@@ -10,8 +10,8 @@ from flask.testing import FlaskClient
 
 from chatproxy.adapters.mongo_history import MongoHistory
 from chatproxy.app import create_app
+from chatproxy.core.access import Identity
 from chatproxy.core.keys import Keyring
-from chatproxy.core.types import Identity
 from chatproxy.settings import Settings
 from tests.integration.proxy.history.conftest import Talk
 from tests.unit.proxy.fakes import FakeBots, FakeEngine

@@ -19,7 +19,8 @@ from pymongo.database import Database as MongoDatabase
 
 from chatproxy.adapters.mongo_documents import conversation_document, message_document
 from chatproxy.adapters.mongo_history import MongoHistory
-from chatproxy.core.types import Conversation, Feedback, Identity, Message, new_id, now
+from chatproxy.core.access import Identity
+from chatproxy.core.types import Conversation, Feedback, Message, new_id, now
 from scripts.lib.native import NativeStack
 from tests.integration.proxy.history.conftest import Client, open_as_root
 from tests.integration.proxy.history.profiled import Profiler

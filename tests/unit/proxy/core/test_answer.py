@@ -7,6 +7,7 @@ from collections.abc import Generator
 
 import pytest
 
+from chatproxy.core.access import Caller
 from chatproxy.core.answer import AnswerEvent, Answers, Done, Started
 from chatproxy.core.asking import Asking, Question
 from chatproxy.core.engines import Engines
@@ -15,7 +16,7 @@ from chatproxy.core.limits import Limiter
 from chatproxy.core.prompts import Formats
 from chatproxy.core.running import Running
 from chatproxy.core.slots import Gate
-from chatproxy.core.types import Caller, EngineEvent, Finish, Generation, Text
+from chatproxy.core.types import EngineEvent, Finish, Generation, Text
 from chatproxy.core.window import Window
 from chatproxy.errors import (
     Busy,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from chatproxy.core.access import Caller
 from chatproxy.core.engines import AnyEngine, Engines
 from chatproxy.core.generation import Finished, GenerationEvent, Generations, Token
 from chatproxy.core.limits import Limiter, Permit
 from chatproxy.core.running import Run
 from chatproxy.core.slots import Gate
-from chatproxy.core.types import Caller, Finish, Generation, Text
+from chatproxy.core.types import Finish, Generation, Text
 from chatproxy.errors import Busy, EngineFailure, EngineTimeout, Unhealthy
 from tests.unit.proxy.fakes import FakeCheck, FakeEngine, says
 from tests.unit.proxy.memory import MemoryUsage

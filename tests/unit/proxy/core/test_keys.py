@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chatproxy.core.access import Limits
 from chatproxy.core.guesses import MOST_PER_MINUTE, Guesses
 from chatproxy.core.keys import Keyring
-from chatproxy.core.types import Limits, now
+from chatproxy.core.types import now
 from chatproxy.errors import InvalidRequest, NotFound, RateLimited, Unauthorized
 from tests.unit.proxy.memory import MemoryKeys
 from tests.unit.proxy.waiting import until

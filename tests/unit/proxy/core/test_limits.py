@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from chatproxy.core.access import Caller, Limits
 from chatproxy.core.limits import Limiter, Permit
-from chatproxy.core.types import Caller, Limits
 from chatproxy.errors import RateLimited, StorageUnavailable
 from tests.unit.proxy.memory import MemoryUsage
 from tests.unit.proxy.waiting import until

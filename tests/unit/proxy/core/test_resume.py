@@ -7,10 +7,11 @@ import threading
 
 import pytest
 
+from chatproxy.core.access import Caller
 from chatproxy.core.answer import AnswerEvent, Done, Replaced, Started
 from chatproxy.core.asking import Question
 from chatproxy.core.generation import Token, Waiting
-from chatproxy.core.types import Caller, Finish, Generation, Text
+from chatproxy.core.types import Finish, Generation, Text
 from chatproxy.errors import EngineFailure, InvalidRequest, NotFound, TakenOver
 from tests.unit.proxy.core.test_answer import Stage
 from tests.unit.proxy.fakes import FakeEngine, blocked_until, says

@@ -8,7 +8,8 @@ from urllib.parse import quote
 import pytest
 from flask.testing import FlaskClient
 
-from chatproxy.core.types import Conversation, Identity, Message, new_id, now
+from chatproxy.core.access import Identity
+from chatproxy.core.types import Conversation, Message, new_id, now
 from tests.unit.proxy.fakes import World
 
 URL = "/api/v1/conversations"
