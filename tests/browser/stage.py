@@ -26,7 +26,7 @@ BOTS = {
     "assistant": "name: Assistant\nsystem: Answer.\nmax_tokens: 4000\n",
     "shop": (
         "name: Lamp shop\nsystem: Answer.\ngreeting: Welcome to the lamp shop.\nmax_tokens: 400\nmax_message: 200\n"
-        "quick_replies: [Where is my order?, When are you open?]\nretention_days: 30\n"
+        "quick_replies: ['Where is my order?', 'When are you open?']\nretention_days: 30\n"
         "handoff_email: help@shop.example\ntheme: {accent: '#7a1fa2', accent_text: '#ffffff', position: left}\n"
     ),
     "careful": "name: Careful\nsystem: Answer.\nconsent: What you write is kept for 30 days.\nretention_days: 30\n",
