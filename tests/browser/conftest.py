@@ -70,9 +70,7 @@ def _calm(engine: KoboldcppDouble) -> None:
 
 
 @pytest.fixture(scope="session")
-def staged(
-    native: NativeStack, _engine: KoboldcppDouble, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Proxy]:
+def staged(native: NativeStack, _engine: KoboldcppDouble, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     with staged_proxy(native, tmp_path_factory.mktemp("stage"), _engine) as running:
         yield running
 

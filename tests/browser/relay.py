@@ -41,7 +41,7 @@ class Relay:
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()
-        self._break_all()
+        self.break_all()
 
     # --- what a test does to the line ---------------------------------------------------------------------------------
 
@@ -53,7 +53,7 @@ class Relay:
     def down(self) -> None:
         """Reset every connection and refuse new ones until `up`."""
         self._refuse_until = float("inf")
-        self._break_all()
+        self.break_all()
 
     def up(self) -> None:
         self._refuse_until = 0.0
@@ -64,7 +64,7 @@ class Relay:
             self._left = None
         self.up()
 
-    # --- inside ---------------------------------------------------------------------------------------------------------
+    # --- inside -------------------------------------------------------------------------------------------------------
 
     def take(self, size: int) -> int:
         """How many of `size` bytes of an answer may pass; fewer = break here."""
@@ -79,9 +79,6 @@ class Relay:
             self.cuts += 1
             self._refuse_until = time.monotonic() + self._away_s
             return passed
-
-    def break_all_now(self) -> None:
-        self._break_all()
 
     def _accept(self) -> None:
         while True:
@@ -98,7 +95,8 @@ class Relay:
                 self._pairs.append(pair)
             pair.start()
 
-    def _break_all(self) -> None:
+    def break_all(self) -> None:
+        """Reset every connection; new ones are taken."""
         with self._lock:
             pairs, self._pairs = self._pairs, []
         for pair in pairs:
@@ -139,7 +137,7 @@ class _Pair:
                 passed = self._relay.take(len(data)) if self._streams else len(data)
                 self._browser.sendall(data[:passed])
                 if passed < len(data):
-                    self._relay.break_all_now()
+                    self._relay.break_all()
                     return
         self._end()
 

@@ -1,12 +1,10 @@
-"""Where the widget's tests play: a real proxy, an engine that says what a test wants, a homepage, a line that breaks."""
+"""Where the tests play: a real proxy, an engine that says what a test wants, a homepage, a line that breaks."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import runpy
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,11 +99,3 @@ def staged_proxy(native: NativeStack, folder: Path, engine: KoboldcppDouble, **s
 def words(count: int, word: str = "word") -> list[str]:
     """An answer of that many tokens, each one telling its place."""
     return [f"{'' if n == 0 else ' '}{word}{n}" for n in range(count)]
-
-
-def event_stream(events: Sequence[tuple[str, dict[str, Any]]]) -> str:
-    return "".join(f"event: {name}\ndata: {json.dumps(data)}\n\n" for name, data in events)
-
-
-def quiet(seconds: float) -> None:
-    time.sleep(seconds)

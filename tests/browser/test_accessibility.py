@@ -13,7 +13,7 @@ from tests.browser.hosts import HOSTILE_STYLE
 from tests.browser.stage import Stage, words
 from tests.browser.states import LOOKS, STATES, show
 from tests.browser.widget import PATIENCE_MS, Widget
-from tests.doubles.koboldcpp import KoboldcppDouble
+from tests.doubles.koboldcpp import Fault, KoboldcppDouble
 
 # Every state as most people see it; of the other looks those where the look changes the state's own parts.
 _MAIN = [("light", state) for state in STATES]
@@ -28,9 +28,7 @@ CASES = _MAIN + [(look, state) for look, states in _OTHERS.items() for state in 
 
 
 @pytest.mark.parametrize(("look", "state"), CASES, ids=[f"{look}-{state}" for look, state in CASES])
-def test_axe_finds_nothing(
-    visits: Visits, engine: KoboldcppDouble, artifacts: Path, look: str, state: str
-) -> None:
+def test_axe_finds_nothing(visits: Visits, engine: KoboldcppDouble, artifacts: Path, look: str, state: str) -> None:
     widget = show(visits, engine, state, look)
     name = f"{state.replace(' ', '-')}-{look}"
     widget.page.screenshot(path=artifacts / f"{name}.png")
@@ -107,8 +105,6 @@ def test_a_screen_reader_gets_each_answer_once_and_whole(visits: Visits, engine:
 
 
 def test_what_went_wrong_is_said_too(visits: Visits, engine: KoboldcppDouble) -> None:
-    from tests.doubles.koboldcpp import Fault
-
     engine.fault = Fault.drop()
     widget = visits.homepage().open()
     widget.page.evaluate(_LISTEN)

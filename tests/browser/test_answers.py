@@ -98,9 +98,7 @@ def test_another_answer_takes_the_first_ones_place(stage: Stage, visits: Visits,
     assert [message["text"] for message in stored] == ["How many?", "The second."]
 
 
-def test_a_failed_answer_says_so_and_can_be_tried_again(
-    stage: Stage, visits: Visits, engine: KoboldcppDouble
-) -> None:
+def test_a_failed_answer_says_so_and_can_be_tried_again(stage: Stage, visits: Visits, engine: KoboldcppDouble) -> None:
     widget = visits.homepage().open()
     engine.fault = Fault.drop()
     widget.ask("Are you there?", "error")
@@ -150,9 +148,7 @@ def test_copying_works_where_the_clipboard_is_closed(visits: Visits, engine: Kob
     expect(widget.action("copy", ".message.bot")).to_be_focused()
 
 
-def test_an_edited_question_replaces_what_came_after_it(
-    stage: Stage, visits: Visits, engine: KoboldcppDouble
-) -> None:
+def test_an_edited_question_replaces_what_came_after_it(stage: Stage, visits: Visits, engine: KoboldcppDouble) -> None:
     widget = visits.homepage().open()
     widget.ask("One?")
     widget.ask("Two?")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.conftest import Visits
 from tests.browser.stage import Stage
@@ -114,13 +114,13 @@ def test_the_server_sends_it_where_it_can(stage: Stage, visits: Visits) -> None:
     page = visits.page()
     sent = []
 
-    def describe(route) -> None:  # type: ignore[no-untyped-def]
+    def describe(route: Route) -> None:
         response = route.fetch()
         told = response.json()
         told["bot"]["handoff"]["smtp"] = True
         route.fulfill(response=response, json=told)
 
-    def handoff(route) -> None:  # type: ignore[no-untyped-def]
+    def handoff(route: Route) -> None:
         sent.append(route.request.post_data_json)
         if len(sent) == 1:
             error = {"error": {"code": "mail_failed", "message": "no"}}

@@ -140,9 +140,7 @@ def test_nothing_is_kept_in_cookies_and_none_are_sent(stage: Stage, visits: Visi
 def test_an_origin_that_the_site_key_does_not_list_is_told_what_to_do(stage: Stage, visits: Visits) -> None:
     page = visits.page()
     visits.watch.expect("origin_not_allowed|Failed to load resource.*403")
-    page.goto(
-        stage.site.serve(HostPage(embed_line(stage.server, bot="assistant", site_key=stage.site_key)), "other")
-    )
+    page.goto(stage.site.serve(HostPage(embed_line(stage.server, bot="assistant", site_key=stage.site_key)), "other"))
     widget = Widget(page)
     widget.launcher.click()
     expect(widget.panel).to_contain_text("The chat is not available on this page.")

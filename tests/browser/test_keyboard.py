@@ -8,6 +8,7 @@ from playwright.sync_api import expect
 from tests.browser.conftest import Visits
 from tests.browser.stage import Stage
 from tests.browser.widget import Widget, until
+from tests.doubles.koboldcpp import KoboldcppDouble
 
 _FOCUSED = """() => {
   let active = document.activeElement;
@@ -140,7 +141,7 @@ def test_the_focus_survives_what_is_pressed(visits: Visits) -> None:
     assert _focused(widget)[0] == "textarea"
 
 
-def test_a_running_answer_can_be_stopped_from_the_keyboard(visits: Visits, slow: object) -> None:
+def test_a_running_answer_can_be_stopped_from_the_keyboard(visits: Visits, slow: KoboldcppDouble) -> None:
     widget = visits.homepage().open()
     widget.field.fill("Tell me.")
     widget.page.keyboard.press("Enter")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.conftest import Visits
 from tests.browser.stage import Stage
@@ -79,7 +80,7 @@ def test_a_text_that_is_watched_over_a_drop_grows_and_never_jumps_back(
     for _ in range(30):
         seen.append(widget.text.evaluate("(element) => element.textContent"))
         widget.page.wait_for_timeout(60)
-    assert all(later.startswith(earlier) for earlier, later in zip(seen, seen[1:], strict=False))
+    assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(seen))
     assert stage.relay.cuts == 1
     assert len(seen[-1]) > len(seen[0]) + 100
     assert seen[-1].split() == [f"word{n}" for n in range(len(seen[-1].split()))]
@@ -208,11 +209,11 @@ def test_a_proxy_that_is_away_for_a_moment_loses_nothing(stage: Stage, visits: V
     headers = {"Access-Control-Allow-Origin": "*", "Retry-After": "1", "Access-Control-Expose-Headers": "Retry-After"}
     body = '{"error": {"code": "unavailable", "message": "starting"}}'
 
-    def away(route: object) -> None:
+    def away(route: Route) -> None:
         if next(answers, None) is None:
-            route.continue_()  # type: ignore[attr-defined]
+            route.continue_()
         else:
-            route.fulfill(status=503, headers=headers, body=body, content_type="application/json")  # type: ignore[attr-defined]
+            route.fulfill(status=503, headers=headers, body=body, content_type="application/json")
 
     widget.page.route("**/stream", away)
     stage.relay.cut_after(200)

@@ -32,9 +32,7 @@ def test_a_conversation_is_there_again_after_a_reload(stage: Stage, visits: Visi
     assert len(stage.messages(widget.token(), widget.conversation("shop"))) == 4
 
 
-def test_an_answer_goes_on_after_a_reload_in_its_middle(
-    stage: Stage, visits: Visits, slow: KoboldcppDouble
-) -> None:
+def test_an_answer_goes_on_after_a_reload_in_its_middle(stage: Stage, visits: Visits, slow: KoboldcppDouble) -> None:
     widget = visits.homepage().open()
     widget.write("Tell me everything.")
     widget.reaches("streaming")
@@ -113,8 +111,16 @@ def test_a_page_without_storage_works_all_the_same(visits: Visits) -> None:
 
 def test_a_spoilt_memory_does_not_break_the_widget(stage: Stage, visits: Visits) -> None:
     widget = visits.homepage()
-    for spoilt in ("[[[", "null", "7", '{"token": 5, "conversations": "x"}', '{"token": {"token": "kv_x", "until": 9e15}}'):
-        widget.page.evaluate("([key, text]) => localStorage.setItem(key, text)", [f"chat-widget:{stage.site_key}", spoilt])
+    for spoilt in (
+        "[[[",
+        "null",
+        "7",
+        '{"token": 5, "conversations": "x"}',
+        '{"token": {"token": "kv_x", "until": 9e15}}',
+    ):
+        widget.page.evaluate(
+            "([key, text]) => localStorage.setItem(key, text)", [f"chat-widget:{stage.site_key}", spoilt]
+        )
         visits.watch.expect("Failed to load resource.*(401|403)")
         widget.page.reload()
         widget.open()

@@ -10,9 +10,10 @@ from playwright.sync_api import Page, expect
 
 from scripts.lib.native import ROOT
 from tests.browser.conftest import Visits
+from tests.browser.hosts import HostPage
 from tests.browser.stage import Stage
 from tests.browser.widget import PATIENCE_MS, Widget
-from tests.doubles.koboldcpp import KoboldcppDouble
+from tests.doubles.koboldcpp import Fault, KoboldcppDouble
 
 LANGUAGES = ROOT / "proxy" / "chatproxy" / "widget" / "lang"
 
@@ -129,8 +130,6 @@ def test_the_page_can_open_close_ask_and_listen(visits: Visits, engine: Koboldcp
 
 
 def test_a_listener_can_stop_listening_and_errors_are_told(visits: Visits, engine: KoboldcppDouble) -> None:
-    from tests.doubles.koboldcpp import Fault
-
     widget = visits.homepage().open()
     _listening(widget.page)
     widget.page.evaluate("() => window.off_question()")
@@ -146,8 +145,6 @@ def test_calls_that_come_before_it_is_loaded_wait_for_it(stage: Stage, visits: V
       <script>window.heard = []; ChatWidget.on('ready', () => heard.push('ready'));
         document.addEventListener('chatwidget:ready', () => heard.push('document'));
         ChatWidget.ask('At once?');</script>"""
-    from tests.browser.hosts import HostPage
-
     page = visits.page()
     page.goto(stage.site.serve(HostPage(script.format(server=stage.server, key=stage.site_key))))
     widget = Widget(page)

@@ -67,7 +67,7 @@ class Widget:
     def remembered(self) -> dict[str, Any]:
         """What the widget has left in the page's storage."""
         found: dict[str, Any] = self.page.evaluate(
-            "() => JSON.parse(Object.entries(localStorage).find(([key]) => key.startsWith('chat-widget:'))?.[1] ?? '{}')"
+            "() => JSON.parse(localStorage[Object.keys(localStorage).find((key) => key.startsWith('chat-widget:'))] ?? '{}')"
         )
         return found
 
@@ -77,7 +77,7 @@ class Widget:
     def conversation(self, bot: str = "assistant") -> str:
         return str(self.remembered()["conversations"][bot])
 
-    # --- what a visitor does -------------------------------------------------------------------------------------------
+    # --- what a visitor does ------------------------------------------------------------------------------------------
 
     def open(self) -> Widget:
         self.launcher.click()
