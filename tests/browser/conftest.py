@@ -24,7 +24,7 @@ from tests.doubles.koboldcpp import KoboldcppDouble
 from tests.integration.proxy.conftest import Proxy
 
 # In containers and as root there is no room for Chromium's own sandbox; the rest keeps it from calling home.
-_ARGUMENTS = ["--no-sandbox", "--disable-quic", "--disable-background-networking", "--disable-component-update"]
+ARGUMENTS = ["--no-sandbox", "--disable-quic", "--disable-background-networking", "--disable-component-update"]
 ARTIFACTS = ROOT / "tests" / "artifacts" / "browser"
 
 
@@ -33,7 +33,7 @@ def browser() -> Iterator[Browser]:
     found = chromium.find()
     assert found, "there is no Chromium here; `make test` installs it"
     with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=str(found), args=_ARGUMENTS)
+        launched = playwright.chromium.launch(executable_path=str(found), args=ARGUMENTS)
         yield launched
         launched.close()
 

@@ -19,7 +19,7 @@ from tests.doubles.koboldcpp import KoboldcppDouble
 from tests.integration.proxy.conftest import Proxy, running_proxy
 
 # No limits of their own: a test that wants one makes a site key with it.
-_UNLIMITED = {"VISITOR_REQUESTS_PER_MINUTE": "0", "VISITOR_STREAMS": "0", "NEW_VISITORS_PER_HOUR": "0"}
+UNLIMITED = {"VISITOR_REQUESTS_PER_MINUTE": "0", "VISITOR_STREAMS": "0", "NEW_VISITORS_PER_HOUR": "0"}
 BOTS = {
     "assistant": "name: Assistant\nsystem: Answer.\nmax_tokens: 4000\n",
     "shop": (
@@ -89,7 +89,7 @@ def staged_proxy(native: NativeStack, folder: Path, engine: KoboldcppDouble, **s
         "ENGINE_IDLE_TIMEOUT": "10",
         "PROMPT_FORMAT": "raw",
         "BOTS_DIR": str(bots),
-        **_UNLIMITED,
+        **UNLIMITED,
         **settings,
     }
     with running_proxy(native, folder, **chosen) as running:

@@ -24,7 +24,7 @@ class State:
     """`reach` brings a closed widget there; `attributes` stand on its embed line."""
 
     reach: Callable[[Widget, KoboldcppDouble], object]
-    attributes: dict[str, str] = field(default_factory=dict)
+    attributes: dict[str, Any] = field(default_factory=dict)
     expected: str = ""  # what the console says of it
 
 
@@ -142,7 +142,7 @@ class Look:
 
     context: dict[str, Any] = field(default_factory=dict)
     host: dict[str, Any] = field(default_factory=dict)
-    attributes: dict[str, str] = field(default_factory=dict)
+    attributes: dict[str, Any] = field(default_factory=dict)
 
 
 def _window(width: int, height: int, **more: Any) -> dict[str, Any]:

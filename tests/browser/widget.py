@@ -66,9 +66,8 @@ class Widget:
 
     def remembered(self) -> dict[str, Any]:
         """What the widget has left in the page's storage."""
-        found: dict[str, Any] = self.page.evaluate(
-            "() => JSON.parse(localStorage[Object.keys(localStorage).find((key) => key.startsWith('chat-widget:'))] ?? '{}')"
-        )
+        own = "Object.keys(localStorage).find((key) => key.startsWith('chat-widget:'))"
+        found: dict[str, Any] = self.page.evaluate(f"() => JSON.parse(localStorage[{own}] ?? '{{}}')")
         return found
 
     def token(self) -> str:
