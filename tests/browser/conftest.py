@@ -17,7 +17,7 @@ from scripts.lib import chromium
 from scripts.lib.native import ROOT, NativeStack
 from tests.browser.hosts import HostPage, HostSite, embed_line, running_site
 from tests.browser.relay import Relay
-from tests.browser.stage import Stage, site_key, staged_proxy, words
+from tests.browser.stage import Stage, continuing, site_key, staged_proxy, words
 from tests.browser.watched import Watch
 from tests.browser.widget import Widget
 from tests.doubles.koboldcpp import KoboldcppDouble
@@ -140,5 +140,5 @@ def visits(browser: Browser, stage: Stage) -> Iterator[Visits]:
 @pytest.fixture
 def slow(engine: KoboldcppDouble) -> KoboldcppDouble:
     """Answers of 200 words in some six seconds, so that a test can act in the middle."""
-    engine.reply, engine.slot.token_delay = words(200), 0.03
+    engine.reply, engine.slot.token_delay = continuing(words(200)), 0.03
     return engine

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import runpy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import requests
 from scripts.lib.native import ROOT, NativeStack
 from tests.browser.hosts import HostSite
 from tests.browser.relay import Relay
-from tests.doubles.koboldcpp import KoboldcppDouble
+from tests.doubles.koboldcpp import GenerationParameters, KoboldcppDouble
 from tests.integration.proxy.conftest import Proxy, running_proxy
 
 # No limits of their own: a test that wants one makes a site key with it.
@@ -94,6 +94,23 @@ def staged_proxy(native: NativeStack, folder: Path, engine: KoboldcppDouble, **s
     }
     with running_proxy(native, folder, **chosen) as running:
         yield running
+
+
+def continuing(tokens: Sequence[str]) -> Callable[[GenerationParameters], list[str]]:
+    """A reply for the double that goes on as a model does: after as much of the text as ends the prompt already."""
+    whole = "".join(tokens)
+
+    def reply(parameters: GenerationParameters) -> list[str]:
+        said = max((n for n in range(len(whole) + 1) if parameters.prompt.endswith(whole[:n])), default=0)
+        left: list[str] = []
+        place = 0
+        for token in tokens:
+            place += len(token)
+            if place > said:
+                left.append(token[-(place - said) :] if place - said < len(token) else token)
+        return left
+
+    return reply
 
 
 def words(count: int, word: str = "word") -> list[str]:

@@ -9,15 +9,15 @@ import pytest
 from playwright.sync_api import Route, expect
 
 from tests.browser.conftest import Visits
-from tests.browser.stage import Stage
+from tests.browser.stage import Stage, continuing
 from tests.browser.widget import PATIENCE_MS, Widget, until
 from tests.doubles.koboldcpp import KoboldcppDouble
 
 # Characters of one, two, three and four bytes, and one that is made of several: a cut may fall into any.
 _SIGNS = ("lamp", "größe", "灯り", "🪔", "👨‍👩‍👧", "e\u0301", "**x**", "<b>", "שלום")
 DROPS, LONG_DROPS = 15, 100
-# An answer's stream in bytes, its head included, and what of it the first token's event needs at least.
-_SIZE, _HEAD = 6000, 450
+# An answer's stream in bytes, and those at its beginning that hold its head.
+_SIZE, _HEAD = 6000, 1000
 
 
 def _story(chance: random.Random) -> list[str]:
@@ -31,8 +31,9 @@ def _survives(stage: Stage, widget: Widget, engine: KoboldcppDouble, chance: ran
     asked = 0
     while stage.relay.cuts - before < drops:
         asked += 1
-        engine.reply = _story(chance)
-        stage.relay.cut_after(chance.randrange(1, _SIZE), away_s=chance.choice((0, 0, 0.1, 0.6)))
+        story = _story(chance)
+        engine.reply = continuing(story)
+        stage.relay.cut_after(chance.randrange(_HEAD, _SIZE), away_s=chance.choice((0, 0, 0.1, 0.6)))
         widget.field.fill(f"Story {asked}?")
         widget.field.press("Enter")
         expect(widget.answers).to_have_count(asked, timeout=PATIENCE_MS)
@@ -40,10 +41,10 @@ def _survives(stage: Stage, widget: Widget, engine: KoboldcppDouble, chance: ran
         assert widget.answer.get_attribute("data-state") == "done", widget.answer.inner_text()
         stored = stage.messages(widget.token(), widget.conversation())
         assert [message["text"] for message in stored[0::2]] == [f"Story {n + 1}?" for n in range(asked)]
-        assert stored[-1]["text"] == "".join(engine.reply)
+        assert stored[-1]["text"] == "".join(story)
         assert stored[-1]["id"] == widget.message_id()
         shown = widget.text.evaluate("(element) => element.textContent.trim()")
-        assert shown == _plain("".join(engine.reply))
+        assert shown == _plain("".join(story))
     stage.relay.mend()
 
 
@@ -94,19 +95,39 @@ def test_a_question_whose_line_broke_before_any_answer_is_asked_once(
     widget = visits.homepage().open()
     widget.ask("The first?")
     visits.watch.expect("Failed to load resource: net::ERR")
+    stage.relay.break_all()  # on a connection that was used before, Chromium itself would ask again
     stage.relay.cut_after(1)
     widget.ask("The second?")
+    assert stage.relay.cuts == 1
     stored = stage.messages(widget.token(), widget.conversation())
     assert [message["text"] for message in stored] == ["The first?", "Hello there.", "The second?", "Hello there."]
 
 
 def test_the_very_first_question_survives_too(stage: Stage, visits: Visits, engine: KoboldcppDouble) -> None:
     widget = visits.homepage().open()
+    # The token is bought and the preflight is done, but nothing has been asked.
+    widget.ask("Nothing.")
+    widget.choose("new")
     visits.watch.expect("Failed to load resource: net::ERR")
+    stage.relay.break_all()
     stage.relay.cut_after(1)
     assert widget.ask("The first?") == "Hello there."
+    assert stage.relay.cuts == 1
     listed = stage.visitor(widget.token()).get(f"{stage.server}/api/v1/conversations", timeout=10).json()
-    assert len(listed["conversations"]) == 1
+    assert [each["title"] for each in listed["conversations"]] == ["The first?", "Nothing."]
+
+
+@pytest.mark.xfail(strict=True, reason="Chromium sends a POST again whose kept connection broke before any answer")
+def test_a_question_that_the_browser_itself_repeats_is_asked_once(
+    stage: Stage, visits: Visits, engine: KoboldcppDouble
+) -> None:
+    widget = visits.homepage().open()
+    widget.ask("The first?")
+    visits.watch.expect("Failed to load resource: net::ERR")
+    stage.relay.cut_after(1)
+    widget.ask("The second?")
+    stored = stage.messages(widget.token(), widget.conversation())
+    assert [message["text"] for message in stored] == ["The first?", "Hello there.", "The second?", "Hello there."]
 
 
 def test_who_is_offline_is_told_and_the_question_waits(stage: Stage, visits: Visits, engine: KoboldcppDouble) -> None:

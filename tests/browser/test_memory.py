@@ -80,7 +80,8 @@ def test_a_new_conversation_begins_empty_and_the_old_one_can_be_opened_again(sta
 
 
 def test_history_off_leaves_nothing_behind(stage: Stage, visits: Visits) -> None:
-    widget = visits.homepage(history="off", bot="careful").open()
+    widget = visits.homepage(history="off", bot="careful")
+    widget.launcher.click()
     widget.action("agree").click()
     widget.ask("Hello?")
     widget.action("up", ".message.bot").click()
@@ -92,9 +93,9 @@ def test_history_off_leaves_nothing_behind(stage: Stage, visits: Visits) -> None
     assert kept == [0, 0, "", 0, 0]
     assert page.context.cookies() == []
     page.reload()
-    widget.open()
-    expect(widget.questions).to_have_count(0)
+    widget.launcher.click()
     expect(widget.action("agree")).to_be_visible()
+    expect(widget.questions).to_have_count(0)
 
 
 def test_a_page_without_storage_works_all_the_same(visits: Visits) -> None:
