@@ -54,6 +54,7 @@ def site() -> Iterator[HostSite]:
 @pytest.fixture(scope="session")
 def _engine() -> Iterator[KoboldcppDouble]:
     with KoboldcppDouble(first_event_delay=0.0) as double:
+        _calm(double)
         yield double
 
 
@@ -65,7 +66,7 @@ def engine(_engine: KoboldcppDouble) -> Iterator[KoboldcppDouble]:
 
 
 def _calm(engine: KoboldcppDouble) -> None:
-    engine.fault, engine.reply = None, ("Hello", " there", ".")
+    engine.fault, engine.reply = None, continuing(("Hello", " there", "."))
     engine.slot.token_delay = engine.slot.first_token_delay = 0.0
 
 
