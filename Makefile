@@ -27,7 +27,7 @@ keys: ## List them [JSON=1], or end one [REVOKE=id]
 ##@ Work on it
 dev: ## The same services natively on loopback, without Docker; Ctrl-C ends them [PORT=8080]
 	@scripts/dev
-test: ## Lint, unit tests, and integration tests with the real services [ARGS="-k name"]
+test: ## Lint, unit tests, integration tests with the real services, the widget in a browser [ARGS="-k name"]
 	@scripts/test
 test-stack: ## The composed appliance, from a clean copy through `make up` [ARGS=...]
 	@scripts/test-stack
@@ -35,7 +35,7 @@ test-long: ## The tests that take minutes [KILLS=1000] [ARGS=...]
 	@scripts/test-long
 lint: ## Style, types, shell, Dockerfiles and YAML
 	@scripts/lint
-bench: ## Figures, not tests: footprint latency throughput streams prefix cancel fairness [ONLY=latency]
+bench: ## Figures, not tests: footprint latency throughput streams prefix cancel fairness widget [ONLY=latency]
 	@scripts/bench
 help: ## This list
 	@scripts/help Makefile

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from tests.bench import cancel, fairness, footprint, latency, prefix, streams, throughput
+from tests.bench import cancel, fairness, footprint, latency, prefix, streams, throughput, widget
 
 BENCHMARKS = {
     "footprint": footprint.run,
@@ -15,6 +15,7 @@ BENCHMARKS = {
     "prefix": prefix.run,
     "cancel": cancel.run,
     "fairness": fairness.run,
+    "widget": widget.run,
 }
 
 
