@@ -117,7 +117,6 @@ def test_the_very_first_question_survives_too(stage: Stage, visits: Visits, engi
     assert [each["title"] for each in listed["conversations"]] == ["The first?", "Nothing."]
 
 
-@pytest.mark.xfail(strict=True, reason="Chromium sends a POST again whose kept connection broke before any answer")
 def test_a_question_that_the_browser_itself_repeats_is_asked_once(
     stage: Stage, visits: Visits, engine: KoboldcppDouble
 ) -> None:

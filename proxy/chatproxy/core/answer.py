@@ -26,7 +26,7 @@ from chatproxy.core.rush import Rush
 from chatproxy.core.sampling import PRESETS
 from chatproxy.core.types import FinishReason, Generation, Message, Status, Usage
 from chatproxy.core.window import Fitted, Window
-from chatproxy.errors import ChatProxyError, EngineFailure, NotFound
+from chatproxy.errors import ChatProxyError, EngineFailure, InvalidRequest, NotFound
 
 _log = logging.getLogger(__name__)
 # How often the part of an answer that is there is stored: what a crash of this process may lose of it. With hundreds of
@@ -80,14 +80,23 @@ class Answers:
         """Yield Started first and Done last.
 
         Raises before Started, with nothing stored: NotFound, InvalidRequest, RateLimited, Busy, ContextTooLong,
-        StorageUnavailable. Raises later, the question stored: EngineFailure and its kind, StorageUnavailable.
+        StorageUnavailable. Raises later, the question stored: EngineFailure and its kind, StorageUnavailable. A question
+        with a key whose answer there is already goes on with that, as `resume` does.
         """
         with ExitStack() as held:
+            if question.key:
+                claim = self._running.claim(question.caller.owner, question.answer_id, timeout_s=_TAKE_OVER_S)
+                run = held.enter_context(claim)
+                known = self._known(question)
+                if known is not None:
+                    yield from self._go_on(known, run, after=0)
+                    return
             with self._rush.turn():
                 ask = self._asking.of(question)
                 if ask.rule is None:
                     place = held.enter_context(self._generations.enter(ask.caller, ask.conversation.id))
-                    run = held.enter_context(self._running.track(ask.caller.owner, ask.answer.id))
+                    if not question.key:
+                        run = held.enter_context(self._running.track(ask.caller.owner, ask.answer.id))
                     fitted = self._fit(ask)
                     generation = held.enter_context(closing(self._generate(ask, place, run, fitted)))
                     events = _begun(generation)
@@ -104,20 +113,7 @@ class Answers:
         Yields and raises as `reply` does. Whoever is still connected to the answer is told TakenOver.
         """
         with self._running.claim(caller.owner, message_id, timeout_s=_TAKE_OVER_S) as run:
-            ask = self._asking.again(caller, message_id)
-            stored = ask.answer
-            if stored.finish_reason is not None:
-                yield Started(ask.conversation.id, stored.id)
-                yield from _told(stored.text, after)
-                usage = stored.usage or Usage(None, None)
-                yield Done(ask.conversation.id, stored.id, stored.text, stored.finish_reason, usage, False)
-                return
-            with self._generations.enter(caller, ask.conversation.id) as place:
-                fitted = self._fit(ask)
-                yield Started(ask.conversation.id, stored.id)
-                yield from _told(stored.text, after)
-                with closing(self._generate(ask, place, run, fitted)) as events:
-                    yield from self._answer(ask, run, events, _truncated(fitted))
+            yield from self._go_on(self._asking.again(caller, message_id), run, after)
 
     def cancel(self, caller: Caller, message_id: str) -> bool:
         """End an answer that is being made; its own connection gets what there is of it. Raises NotFound.
@@ -130,6 +126,31 @@ class Answers:
             return False
         run.cancel()
         return True
+
+    def _known(self, question: Question) -> Ask | None:
+        """What there is already of a question that has come before. Raises InvalidRequest for another one."""
+        try:
+            ask = self._asking.again(question.caller, question.answer_id)
+        except NotFound:
+            return None
+        if question.text and ask.turns and ask.turns[-1].text != question.text:
+            raise InvalidRequest("Idempotency-Key: has been used for another question")
+        return ask
+
+    def _go_on(self, ask: Ask, run: Run, after: int) -> Generator[AnswerEvent]:
+        stored = ask.answer
+        if stored.finish_reason is not None:
+            yield Started(ask.conversation.id, stored.id)
+            yield from _told(stored.text, after)
+            usage = stored.usage or Usage(None, None)
+            yield Done(ask.conversation.id, stored.id, stored.text, stored.finish_reason, usage, False)
+            return
+        with self._generations.enter(ask.caller, ask.conversation.id) as place:
+            fitted = self._fit(ask)
+            yield Started(ask.conversation.id, stored.id)
+            yield from _told(stored.text, after)
+            with closing(self._generate(ask, place, run, fitted)) as events:
+                yield from self._answer(ask, run, events, _truncated(fitted))
 
     def _by_rule(self, ask: Ask, text: str) -> Generator[AnswerEvent]:
         permit = self._generations.permit(ask.caller)

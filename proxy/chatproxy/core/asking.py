@@ -10,7 +10,7 @@ from chatproxy.core.access import Caller
 from chatproxy.core.ports import Bots, History
 from chatproxy.core.prompts import Formats, PromptFormat
 from chatproxy.core.rules import answer_by_rule
-from chatproxy.core.types import Bot, Conversation, Message, Past, Turn, new_id, now
+from chatproxy.core.types import Bot, Conversation, Message, Past, Turn, id_from, new_id, now
 from chatproxy.errors import InvalidRequest, NotFound
 
 _TITLE_LENGTH = 80
@@ -21,7 +21,8 @@ class Question:
     """What somebody wants answered; without a conversation a new one begins, without a bot the default one answers.
 
     `instead_of` is the id of an earlier message: of a question, which this one replaces with all that followed it; or
-    of an answer, to be given anew (`text` is empty then).
+    of an answer, to be given anew (`text` is empty then). A question that comes again with the same `key` (a client that
+    does not know whether it arrived) is the same question.
     """
 
     caller: Caller
@@ -29,6 +30,15 @@ class Question:
     conversation_id: str | None = None
     bot: str | None = None
     instead_of: str | None = None
+    key: str | None = None
+
+    @property
+    def answer_id(self) -> str:
+        """The coming answer's id: for the same owner and key always the same."""
+        return self.id_for("answer")
+
+    def id_for(self, what: str) -> str:
+        return id_from(self.caller.owner, self.key, what) if self.key else new_id()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +69,7 @@ class Asking:
         if question.instead_of:
             old = self._replaceable(question, question.instead_of)
             if old.role == "assistant":
-                return self._regenerated(question.caller, old)
+                return self._regenerated(question, old)
             question = replace(question, conversation_id=old.conversation_id)
         known = self._known(question)
         bot = self._bot(question, known)
@@ -70,7 +80,7 @@ class Asking:
         conversation = (
             replace(known.conversation, retention_days=bot.retention_days) if known else _begun(question, bot)
         )
-        asked = Message(new_id(), conversation.id, "user", question.text, now())
+        asked = Message(question.id_for("question"), conversation.id, "user", question.text, now())
         past = known.turns if known else []
         return Ask(
             question.caller,
@@ -79,7 +89,7 @@ class Asking:
             conversation,
             [*past, asked.turn],
             asked,
-            _place(conversation.id),
+            _place(question.answer_id, conversation.id),
             is_new=known is None,
             instead_of=question.instead_of,
             rule=answer_by_rule(bot, question.text),
@@ -102,12 +112,14 @@ class Asking:
         messages = [ask.asked, ask.answer] if ask.asked else [ask.answer]
         self._history.begin(ask.conversation, messages, new=ask.is_new, instead_of=ask.instead_of)
 
-    def _regenerated(self, caller: Caller, old: Message) -> Ask:
-        ask = self.again(caller, old.id)
+    def _regenerated(self, question: Question, old: Message) -> Ask:
+        ask = self.again(question.caller, old.id)
         if not ask.turns or ask.turns[-1].role != "user":
             raise InvalidRequest("This answer has no question any more: ask it again.")
         conversation = replace(ask.conversation, retention_days=ask.bot.retention_days)
-        return replace(ask, conversation=conversation, answer=_place(conversation.id), instead_of=old.id)
+        return replace(
+            ask, conversation=conversation, answer=_place(question.answer_id, conversation.id), instead_of=old.id
+        )
 
     def _replaceable(self, question: Question, message_id: str) -> Message:
         """A question for a new text, an answer for none."""
@@ -133,10 +145,16 @@ def _begun(question: Question, bot: Bot) -> Conversation:
     first_line = question.text.strip().partition("\n")[0]
     moment = now()
     return Conversation(
-        new_id(), question.caller.owner, bot.id, first_line[:_TITLE_LENGTH], moment, moment, bot.retention_days
+        question.id_for("conversation"),
+        question.caller.owner,
+        bot.id,
+        first_line[:_TITLE_LENGTH],
+        moment,
+        moment,
+        bot.retention_days,
     )
 
 
-def _place(conversation_id: str) -> Message:
+def _place(message_id: str, conversation_id: str) -> Message:
     """An answer that is yet to come."""
-    return Message(new_id(), conversation_id, "assistant", "", now(), "interrupted")
+    return Message(message_id, conversation_id, "assistant", "", now(), "interrupted")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,14 @@ def now() -> datetime:
 def new_id() -> str:
     """32 hexadecimal digits, unguessable."""
     return uuid.uuid4().hex
+
+
+def id_from(*parts: str) -> str:
+    """32 hexadecimal digits, the same for the same parts."""
+    digest = hashlib.blake2b(digest_size=16, person=b"chatproxy id")
+    for part in parts:
+        digest.update(len(part).to_bytes(4, "big") + part.encode())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

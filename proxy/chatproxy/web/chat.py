@@ -47,7 +47,7 @@ def blueprint(answers: Answers) -> Blueprint:
     def regenerate(message_id: str) -> Response:
         query.check_known("user_id")
         fields = Fields(read_object(request, known=("stream",), may_be_empty=True))
-        question = Question(query.asker(), "", instead_of=_checked(message_id))
+        question = Question(query.asker(), "", instead_of=_checked(message_id), key=_idempotency_key())
         return respond(answers.reply(question), streamed=fields.flag("stream") or False)
 
     @routes.get("/api/v1/chat/<message_id>/stream")
@@ -99,6 +99,7 @@ def _read_question() -> tuple[Question, bool]:
         conversation_id=fields.pattern("conversation_id", _ID, "the id of a conversation"),
         bot=fields.pattern("bot", r"[a-z0-9][a-z0-9_-]{0,63}", "the name of a bot"),
         instead_of=fields.pattern("edit", _ID, "the id of the question that this one replaces"),
+        key=_idempotency_key(),
     )
     return question, fields.flag("stream") or False
 
@@ -107,6 +108,15 @@ def _checked(message_id: str) -> str:
     if not re.fullmatch(_ID, message_id):
         raise NotFound("not the shape of an id", public="There is no message with this id.")
     return message_id
+
+
+def _idempotency_key() -> str | None:
+    """What a client repeats with a request of which it does not know whether it arrived (IETF httpapi, RFC draft
+    "The Idempotency-Key HTTP Header Field")."""
+    raw = request.headers.get("Idempotency-Key")
+    if raw is not None and not re.fullmatch(r"[!-~]{1,100}", raw):
+        raise InvalidRequest("Idempotency-Key: must be 1 to 100 visible ASCII characters")
+    return raw
 
 
 def _last_event_id() -> int:

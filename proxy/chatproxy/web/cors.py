@@ -60,7 +60,7 @@ def visitors(origins: Callable[[], Collection[str]], asked_by_all: Collection[st
         covers,
         allows,
         methods="GET, POST, PATCH, DELETE",
-        headers="Authorization, Content-Type, Last-Event-ID",
+        headers="Authorization, Content-Type, Idempotency-Key, Last-Event-ID",
         exposed="Retry-After, X-Request-Id, X-Conversation-Id, X-Message-Id",
         lasts_s=7200,
     )

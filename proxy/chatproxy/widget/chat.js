@@ -12,6 +12,9 @@ import { readEvents } from "./sse.js";
 const AFTER_A_DROP = [250, 500, 1000, 2000, 4000]; // ms; the last one again and again
 const GIVE_UP_AFTER = 10 * 60_000; // ms without a connection
 
+// crypto.randomUUID is there on https alone.
+const randomKey = () => Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join("-");
+
 const pause = (ms, signal) =>
   new Promise((resolve) => {
     const timer = setTimeout(resolve, ms);
@@ -139,8 +142,9 @@ export class Chat {
   async #follow(answer, order) {
     this.running = answer;
     Object.assign(answer, { leave: new AbortController(), stopped: false, unfinished: true, error: null });
+    // A question of which nobody knows whether it arrived (browsers too repeat requests by themselves) is asked once.
+    if (order) order.once = { "Idempotency-Key": randomKey() };
     if (!order) this.#change(answer, { state: "streaming" });
-    const known = new Set(this.messages.map((message) => message.id));
     let position = length(answer.text);
     let drops = 0;
     let lostAt = null;
@@ -170,7 +174,6 @@ export class Chat {
           this.listener("connection", answer);
           await pause(later || AFTER_A_DROP[Math.min(drops, AFTER_A_DROP.length - 1)], answer.leave.signal);
           drops += 1;
-          if (!answer.id && order) await this.#lookFor(answer, order, known);
         }
       }
     } catch (error) {
@@ -184,7 +187,7 @@ export class Chat {
 
   #open(answer, order, position) {
     const signal = answer.leave.signal;
-    if (!answer.id) return this.api.call("POST", order.path, { body: order.body, signal });
+    if (!answer.id) return this.api.call("POST", order.path, { body: order.body, headers: order.once, signal });
     const headers = position ? { "Last-Event-ID": String(position) } : {};
     return this.api.call("GET", `/api/v1/chat/${answer.id}/stream`, { headers, signal });
   }
@@ -227,22 +230,6 @@ export class Chat {
         throw new ApiError(data.code, data.message);
       default:
         return false; // of a later version of the server
-    }
-  }
-
-  /** Whether a question whose connection broke before its answer had an id has been stored: then its answer goes on. */
-  async #lookFor(answer, order, known) {
-    if (!order.body.message) return;
-    try {
-      const id = this.conversation ?? (await this.list())[0]?.id;
-      if (!id) return;
-      const [question, place] = (await this.#stored(id)).slice(-2);
-      if (place?.role === "bot" && !known.has(place.id) && question.text === order.body.message) {
-        answer.id = place.id;
-        this.#remember(id);
-      }
-    } catch (error) {
-      if (!error.lost && error.status !== 404 && error.status < 500) throw error;
     }
   }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections.abc import Generator
 
 import pytest
 
@@ -246,3 +247,66 @@ def test_what_the_model_wrote_is_no_more_trusted_than_what_a_visitor_did() -> No
     list(stage.answers.resume(CALLER, answer, after=0))
     assert "<|endoftext|>" not in stage.engine.generations[-1].prompt
     assert stage.history.all_messages[-1].text.startswith("Say <|endoftext|>")
+
+
+# --- questions that come again ---------------------------------------------------------------------------------------
+
+
+def _keyed(stage: Stage, text: str = "Hi", key: str = "k1", owner: str = "key:a") -> Generator[AnswerEvent]:
+    return stage.answers.reply(Question(Caller(owner, owner), text, key=key))
+
+
+def test_a_question_that_comes_again_is_answered_once() -> None:
+    stage = Stage(FakeEngine(says("Once.")))
+    first, second = list(_keyed(stage))[-1], list(_keyed(stage))[-1]
+    assert isinstance(first, Done)
+    assert first == second
+    assert len(stage.engine.generations) == 1
+    assert [text for _, text, _ in stage.stored] == ["Hi", "Once."]
+    stage.assert_free()
+
+
+def test_a_question_whose_answer_broke_off_goes_on_when_it_comes_again() -> None:
+    stage = Stage(FakeEngine(says("One", " two", " three.")))
+    broken = _keyed(stage)
+    while not isinstance(next(broken), Token):
+        pass
+    broken.close()
+    stage.engine.script = says(" two", " three.")
+    events = list(_keyed(stage))
+    assert "".join(event.text for event in events if isinstance(event, Token)) == "One two three."
+    assert [(text, status) for _, text, status in stage.stored] == [("Hi", "complete"), ("One two three.", "complete")]
+
+
+def test_a_question_that_comes_again_while_it_is_answered_takes_the_answer_over() -> None:
+    def script(generation: Generation) -> object:
+        if generation.prompt.endswith("one"):
+            return says(" two")
+        return itertools.chain([Text("one")], blocked_until(threading.Event())(generation))
+
+    stage = Stage(FakeEngine(script), slots=1)  # type: ignore[arg-type]
+    first = _keyed(stage)
+    next(event for event in first if isinstance(event, Token))
+    told: list[AnswerEvent] = []
+    again = threading.Thread(target=lambda: told.extend(_keyed(stage)))
+    again.start()
+    with pytest.raises(TakenOver):
+        list(first)
+    again.join(10)
+    assert text_of(told) == "one two"
+    assert [text for _, text, _ in stage.stored] == ["Hi", "one two"]
+    stage.assert_free()
+
+
+def test_the_same_key_of_somebody_else_is_another_question() -> None:
+    stage = Stage(FakeEngine(says("Hello.")))
+    list(_keyed(stage)), list(_keyed(stage, owner="key:b"))
+    assert len(stage.stored) == 4
+
+
+def test_a_key_stands_for_one_question() -> None:
+    stage = Stage(FakeEngine(says("Hello.")))
+    list(_keyed(stage))
+    with pytest.raises(InvalidRequest, match="Idempotency-Key"):
+        list(_keyed(stage, "Something else"))
+    assert len(stage.stored) == 2

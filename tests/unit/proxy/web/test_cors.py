@@ -94,7 +94,10 @@ def test_pages_with_a_site_key_may_call_what_visitors_may(method: str, path: str
     assert response.status_code == 204
     assert response.headers["Access-Control-Allow-Origin"] == SHOP
     assert response.headers["Access-Control-Allow-Methods"] == "GET, POST, PATCH, DELETE"
-    assert response.headers["Access-Control-Allow-Headers"] == "Authorization, Content-Type, Last-Event-ID"
+    assert (
+        response.headers["Access-Control-Allow-Headers"]
+        == "Authorization, Content-Type, Idempotency-Key, Last-Event-ID"
+    )
     assert response.headers["Access-Control-Max-Age"] == "7200"
     assert "Access-Control-Allow-Credentials" not in response.headers
     assert "Origin" in response.headers["Vary"]
