@@ -80,8 +80,8 @@ class Answers:
         """Yield Started first and Done last.
 
         Raises before Started, with nothing stored: NotFound, InvalidRequest, RateLimited, Busy, ContextTooLong,
-        StorageUnavailable. Raises later, the question stored: EngineFailure and its kind, StorageUnavailable. A question
-        with a key whose answer there is already goes on with that, as `resume` does.
+        StorageUnavailable. Raises later, the question stored: EngineFailure and its kind, StorageUnavailable.
+        A question that has come before (see Question.key) goes on with its answer, as `resume` does.
         """
         with ExitStack() as held:
             if question.key:

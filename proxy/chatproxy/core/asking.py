@@ -21,8 +21,8 @@ class Question:
     """What somebody wants answered; without a conversation a new one begins, without a bot the default one answers.
 
     `instead_of` is the id of an earlier message: of a question, which this one replaces with all that followed it; or
-    of an answer, to be given anew (`text` is empty then). A question that comes again with the same `key` (a client that
-    does not know whether it arrived) is the same question.
+    of an answer, to be given anew (`text` is empty then). What comes again with the same `key`, from a client that does
+    not know whether it arrived, is the same question.
     """
 
     caller: Caller
@@ -143,15 +143,9 @@ class Asking:
 
 def _begun(question: Question, bot: Bot) -> Conversation:
     first_line = question.text.strip().partition("\n")[0]
-    moment = now()
+    conversation_id, moment = question.id_for("conversation"), now()
     return Conversation(
-        question.id_for("conversation"),
-        question.caller.owner,
-        bot.id,
-        first_line[:_TITLE_LENGTH],
-        moment,
-        moment,
-        bot.retention_days,
+        conversation_id, question.caller.owner, bot.id, first_line[:_TITLE_LENGTH], moment, moment, bot.retention_days
     )
 
 
