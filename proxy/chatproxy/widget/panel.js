@@ -20,7 +20,10 @@ export class Panel {
     this.page = !onclose;
     this.element = this.#build();
     if (config) this.#use(config);
-    else this.#tell(errorText(t, refused));
+    else {
+      this.menuButton.hidden = true;
+      this.#tell(errorText(t, refused));
+    }
     addEventListener("offline", () => this.#tell(t("offline")));
     addEventListener("online", () => this.#tell(""));
     if (!navigator.onLine) this.#tell(t("offline"));
@@ -89,6 +92,10 @@ export class Panel {
     place();
     ROOMY.addEventListener("change", () => (place(), this.#show(this.log), this.begun && this.#refreshHistory()));
     element.addEventListener("keydown", (event) => this.#key(event));
+    element.addEventListener("click", (event) => {
+      const path = event.composedPath();
+      if (!this.menu.hidden && !path.includes(this.menu) && !path.includes(this.menuButton)) this.#toggleMenu(false);
+    });
     return element;
   }
 
