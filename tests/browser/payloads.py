@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from scripts.lib.native import ROOT
-from tests.browser.widget import Widget
+from tests.browser.widget import PATIENCE_MS, Widget
 
 PAYLOADS: list[str] = [
     json.loads(line) for line in (ROOT / "tests" / "payloads" / "xss.jsonl").read_text().splitlines() if line
@@ -16,6 +16,7 @@ PAYLOADS: list[str] = [
 _ASK = """async (texts) => {
   for (const text of texts) {
     const ended = new Promise((resolve) => {
+      setTimeout(() => resolve(['error', 'no answer in time']), PATIENCE);
       const offs = ['answer', 'error'].map((name) => ChatWidget.on(name, (detail) => {
         offs.forEach((off) => off());
         resolve([name, detail]);
@@ -30,7 +31,7 @@ _ASK = """async (texts) => {
 
 def ask_all(widget: Widget, texts: Sequence[str]) -> None:
     """Ask each of them, one after the other, in the open conversation."""
-    widget.page.evaluate(_ASK, list(texts))
+    widget.page.evaluate(_ASK.replace("PATIENCE", str(PATIENCE_MS)), list(texts))
 
 
 # What could run or load something, in the widget and in what it has put into the page. An empty list is safe.
