@@ -46,8 +46,9 @@ _DANGERS = """() => {
     if (name === 'svg' && !element.closest('button')) found.push(name);
     for (const {name: key, value} of element.attributes) {
       if (/^on/i.test(key) || (key === 'style' && element.closest('.text'))) found.push(`${name} ${key}`);
-      if (['href', 'src', 'action', 'formaction', 'xlink:href', 'srcdoc', 'background'].includes(key)
-          && !/^(https?:|mailto:)/i.test(value)) found.push(`${name} ${key}=${value}`);
+      if (['src', 'action', 'formaction', 'xlink:href', 'srcdoc', 'background', 'ping'].includes(key)
+          || (key === 'href' && !['http:', 'https:', 'mailto:'].includes(element.protocol)))
+        found.push(`${name} ${key}=${value}`);
     }
   }
   return found;
