@@ -120,7 +120,7 @@ def _bots(folder: Path) -> Path:
 
 def _lives(proxy: Proxy) -> bool:
     assert proxy.process.poll() is None, proxy.log.read_text()
-    with contextlib.suppress(requests.ConnectionError):
+    with contextlib.suppress(requests.ConnectionError, requests.Timeout):
         return requests.get(f"{proxy.url}/healthz", timeout=2).ok
     return False
 
