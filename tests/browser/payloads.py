@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from scripts.lib.native import ROOT
-from tests.browser.widget import Widget
+from tests.browser.widget import PATIENCE_MS, Widget
 
 PAYLOADS: list[str] = [
     json.loads(line) for line in (ROOT / "tests" / "payloads" / "xss.jsonl").read_text().splitlines() if line
@@ -16,6 +16,7 @@ PAYLOADS: list[str] = [
 _ASK = """async (texts) => {
   for (const text of texts) {
     const ended = new Promise((resolve) => {
+      setTimeout(() => resolve(['error', 'no answer in time']), PATIENCE);
       const offs = ['answer', 'error'].map((name) => ChatWidget.on(name, (detail) => {
         offs.forEach((off) => off());
         resolve([name, detail]);
@@ -30,7 +31,7 @@ _ASK = """async (texts) => {
 
 def ask_all(widget: Widget, texts: Sequence[str]) -> None:
     """Ask each of them, one after the other, in the open conversation."""
-    widget.page.evaluate(_ASK, list(texts))
+    widget.page.evaluate(_ASK.replace("PATIENCE", str(PATIENCE_MS)), list(texts))
 
 
 # What could run or load something, in the widget and in what it has put into the page. An empty list is safe.
@@ -45,8 +46,9 @@ _DANGERS = """() => {
     if (name === 'svg' && !element.closest('button')) found.push(name);
     for (const {name: key, value} of element.attributes) {
       if (/^on/i.test(key) || (key === 'style' && element.closest('.text'))) found.push(`${name} ${key}`);
-      if (['href', 'src', 'action', 'formaction', 'xlink:href', 'srcdoc', 'background'].includes(key)
-          && !/^(https?:|mailto:)/i.test(value)) found.push(`${name} ${key}=${value}`);
+      if (['src', 'action', 'formaction', 'xlink:href', 'srcdoc', 'background', 'ping'].includes(key)
+          || (key === 'href' && !['http:', 'https:', 'mailto:'].includes(element.protocol)))
+        found.push(`${name} ${key}=${value}`);
     }
   }
   return found;

@@ -74,9 +74,11 @@ def test_the_payloads_are_many_and_the_traps_catch(visits: Visits) -> None:
     visits.watch.expect("404|stranger")
 
 
-def _splits(payload: str) -> list[list[str]]:
-    """Every way to send it in two tokens, each as a paragraph of its own."""
-    return [[payload[:n], payload[n:], "\n\n"] for n in range(1, len(payload))]
+def _splits(payload: str) -> list[str]:
+    """Every way to send it in two tokens, one paragraph each: a token ends one paragraph and begins the next."""
+    pieces = [(payload[:n], payload[n:]) for n in range(1, len(payload))] or [(payload, "")]
+    ends = ["", *(f"{end}\n\n" for _, end in pieces)]
+    return [end + begin for end, begin in itertools.zip_longest(ends, (begin for begin, _ in pieces), fillvalue="")]
 
 
 @pytest.mark.parametrize("part", range(2))
@@ -84,8 +86,7 @@ def test_no_way_to_cut_a_hostile_text_makes_it_run(visits: Visits, engine: Kobol
     """The shortest ones token by token, at every place; the page shows each beginning of them for at least a frame."""
     shortest = [text for text in sorted(PAYLOADS, key=len) if text.strip()][:_SHORTEST]
     mine = shortest[part::2]
-    answers = [list(itertools.chain.from_iterable(_splits(text))) or [text] for text in mine]
-    replies = iter(answers)
+    replies = iter([_splits(text) for text in mine])
     engine.reply = lambda parameters: next(replies)
     engine.slot.token_delay = 0.021  # the double's own bundles are 20 ms long
     widget = visits.homepage().open()
@@ -101,7 +102,7 @@ def test_links_of_answers_lead_to_the_web_alone(visits: Visits, engine: Koboldcp
     widget = visits.homepage().open()
     widget.ask("Where?")
     for link in widget.text.locator("a").all():
-        assert (link.get_attribute("href") or "").startswith(("http://", "https://", "mailto:"))
+        assert link.evaluate("(element) => element.protocol") in ("http:", "https:", "mailto:")
     expect(widget.text).to_contain_text("press 0")
 
 

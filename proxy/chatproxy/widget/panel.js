@@ -22,6 +22,7 @@ export class Panel {
     if (config) this.#use(config);
     else {
       this.menuButton.hidden = true;
+      this.#arrange();
       this.#tell(errorText(t, refused));
     }
     addEventListener("offline", () => this.#tell(t("offline")));
@@ -117,7 +118,7 @@ export class Panel {
     }
     const replies = options.quickReplies ?? bot.quick_replies;
     this.quick.replaceChildren(
-      ...replies.map((text) => h("button", { type: "button", onclick: () => this.ask(text) }, text)),
+      ...replies.map((text) => h("button", { type: "button", onclick: () => (this.ask(text), this.focus()) }, text)),
     );
     const agree = h("button", { type: "button", "data-action": "agree", onclick: () => this.#agree() }, t("agree"));
     this.consent.replaceChildren(h("p", {}, this.bot.consent), agree);

@@ -23,7 +23,7 @@ export async function* readEvents(body) {
 function parse(block) {
   const event = { name: "message", id: null, data: "" };
   for (const line of block.split("\n")) {
-    const [, field, value] = /^(\w+): ?(.*)$/.exec(line) ?? [];
+    const [, field, value] = /^(\w+): ?(.*)$/s.exec(line) ?? [];
     if (field === "event") event.name = value;
     else if (field === "id") event.id = value;
     else if (field === "data") event.data += value;
