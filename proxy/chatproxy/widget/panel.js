@@ -118,7 +118,10 @@ export class Panel {
     }
     const replies = options.quickReplies ?? bot.quick_replies;
     this.quick.replaceChildren(
-      ...replies.map((text) => h("button", { type: "button", onclick: () => (this.ask(text), this.focus()) }, text)),
+      ...replies.map((text) => {
+        const onclick = () => (this.ask(text), this.focus());
+        return h("button", { type: "button", dir: "auto", onclick }, text);
+      }),
     );
     const agree = h("button", { type: "button", "data-action": "agree", onclick: () => this.#agree() }, t("agree"));
     this.consent.replaceChildren(h("p", {}, this.bot.consent), agree);
