@@ -187,7 +187,7 @@ export class Panel {
 
   #added(message) {
     const view = new MessageView(message, this.t, this.title.textContent, {
-      retry: (answer) => this.#unlessBusy(() => this.chat.retry(answer)),
+      retry: (answer) => this.#unlessBusy(() => (this.focus(), this.chat.retry(answer))),
       edit: (question) => this.#unlessBusy(() => this.composer.edit(question)),
       rate: (answer, rating, comment) => this.#try(() => this.chat.rate(answer, rating, comment)),
       announce: (text) => this.#announce(text),
