@@ -117,8 +117,9 @@ export class Panel {
       this.bots.hidden = false;
     }
     const replies = options.quickReplies ?? bot.quick_replies;
+    const reply = (text) => () => (this.ask(text), this.focus());
     this.quick.replaceChildren(
-      ...replies.map((text) => h("button", { type: "button", onclick: () => (this.ask(text), this.focus()) }, text)),
+      ...replies.map((text) => h("button", { type: "button", dir: "auto", onclick: reply(text) }, text)),
     );
     const agree = h("button", { type: "button", "data-action": "agree", onclick: () => this.#agree() }, t("agree"));
     this.consent.replaceChildren(h("p", {}, this.bot.consent), agree);
