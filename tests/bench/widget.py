@@ -172,7 +172,7 @@ def _start(browser: Browser, subject: Subject) -> Start:
     context = browser.new_context()
     page = context.new_page()
     answered: list[Response] = []
-    page.on("response", answered.append)
+    page.on("response", lambda response: answered.append(response))
     script = _WATCH.replace("LAUNCHER", subject.launcher).replace("FIELD", subject.field).replace("IDLE", str(_IDLE))
     page.add_init_script(f"({script})()")
     page.goto(subject.url)

@@ -6,7 +6,7 @@ purpose; `conversing` (in test_conversation.py) has llama.cpp with the starter m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +86,6 @@ def shop_key(staged: Proxy, site: HostSite) -> str:
 def stage(staged: Proxy, site: HostSite, shop_key: str, engine: KoboldcppDouble) -> Iterator[Stage]:
     with Relay(int(staged.url.rpartition(":")[2])) as relay:
         yield Stage(staged, site, relay, shop_key)
-
-
-Visit = Callable[..., Page]
 
 
 class Visits:

@@ -19,7 +19,6 @@ _STYLES = """() => [...document.querySelectorAll('html, body, main, h1, p, a')].
   const style = getComputedStyle(element);
   return [...style].map((name) => name + ':' + style.getPropertyValue(name)).join(';');
 })"""
-_BOX = "main, h1, p, a"
 
 
 def _bare(visits: Visits, stage: Stage, script: str) -> list[str]:
@@ -165,15 +164,21 @@ def test_a_revoked_site_key_says_so(stage: Stage, visits: Visits) -> None:
 
 def test_a_page_from_right_to_left_has_the_chat_that_way_too(visits: Visits, engine: KoboldcppDouble) -> None:
     engine.reply = ("An English answer",)
-    widget = visits.homepage(host={"direction": "rtl"}).open()
-    widget.ask("שאלה")
-    assert widget.field.evaluate("(element) => getComputedStyle(element).direction") == "rtl" or (
-        widget.panel.evaluate("(element) => getComputedStyle(element).direction") == "rtl"
-    )
-    # Texts have the direction of their own language.
+    widget = visits.homepage(host={"direction": "rtl"}, quick_replies="Where is it?|B").open()
     direction = "(element) => getComputedStyle(element).direction"
+    assert widget.panel.evaluate(direction) == "rtl"
+    # Texts have the direction of their own language, and stand on their speaker's side all the same.
+    assert widget.part(".quick button").first.evaluate(direction) == "ltr"
+    widget.ask("Short?")
     assert widget.text.evaluate(direction) == "ltr"
-    assert widget.questions.locator(".text").evaluate(direction) == "rtl"
+    panel, question, answer = (
+        part.bounding_box() for part in (widget.panel, widget.questions.locator(".text"), widget.text)
+    )
+    assert panel and question and answer
+    assert question["x"] - panel["x"] < 40, "the visitor's own words stand at the line's end"
+    assert panel["x"] + panel["width"] - answer["x"] - answer["width"] < 40
+    widget.ask("שאלה")
+    assert widget.questions.last.locator(".text").evaluate(direction) == "rtl"
 
 
 def test_two_embed_lines_make_one_widget(stage: Stage, visits: Visits) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from playwright.sync_api import BrowserContext, ConsoleMessage, Dialog, Request
 
-# Counts what code from outside would do. `hit` is what the payloads call; the others are what any payload can call.
+# Notes what code from outside would call, and what a policy had to stop.
 _TRAPS = """
 (() => {
   window.__ran = [];

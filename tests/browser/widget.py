@@ -8,7 +8,6 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
 
-ENDED = ("done", "cancelled", "interrupted", "error")
 # What an answer may take on a machine that is busy with other tests too.
 PATIENCE_MS = 15_000
 

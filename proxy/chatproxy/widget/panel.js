@@ -117,11 +117,9 @@ export class Panel {
       this.bots.hidden = false;
     }
     const replies = options.quickReplies ?? bot.quick_replies;
+    const reply = (text) => () => (this.ask(text), this.focus());
     this.quick.replaceChildren(
-      ...replies.map((text) => {
-        const onclick = () => (this.ask(text), this.focus());
-        return h("button", { type: "button", dir: "auto", onclick }, text);
-      }),
+      ...replies.map((text) => h("button", { type: "button", dir: "auto", onclick: reply(text) }, text)),
     );
     const agree = h("button", { type: "button", "data-action": "agree", onclick: () => this.#agree() }, t("agree"));
     this.consent.replaceChildren(h("p", {}, this.bot.consent), agree);
@@ -190,7 +188,7 @@ export class Panel {
 
   #added(message) {
     const view = new MessageView(message, this.t, this.title.textContent, {
-      retry: (answer) => this.#unlessBusy(() => this.chat.retry(answer)),
+      retry: (answer) => this.#unlessBusy(() => (this.focus(), this.chat.retry(answer))),
       edit: (question) => this.#unlessBusy(() => this.composer.edit(question)),
       rate: (answer, rating, comment) => this.#try(() => this.chat.rate(answer, rating, comment)),
       announce: (text) => this.#announce(text),
