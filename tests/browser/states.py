@@ -52,14 +52,13 @@ def _interrupted(widget: Widget, engine: KoboldcppDouble) -> None:
 
 
 def _queued(widget: Widget, engine: KoboldcppDouble) -> None:
-    """Behind another visitor, who keeps the engine's only slot."""
+    """Behind another visitor (without a memory each page is one), who keeps the engine's only slot."""
     engine.reply, engine.slot.token_delay = words(300), 0.03
     widget.open().write("Tell me everything.")
     widget.reaches("streaming")
     second = Widget(widget.page.context.new_page())
     second.page.goto(widget.page.url)
-    second.open().choose("new")
-    second.write("And me.")
+    second.open().write("And me.")
     second.reaches("queued")
     widget.page.close()
     widget.page = widget.root = second.page
@@ -119,7 +118,7 @@ STATES: dict[str, State] = {
     "closed": State(lambda widget, engine: None),
     "empty": State(lambda widget, engine: widget.open(), {"bot": "shop"}),
     "consent": State(lambda widget, engine: widget.launcher.click(), {"bot": "careful"}),
-    "queued": State(_queued),
+    "queued": State(_queued, {"history": "off"}),
     "streaming": State(_streaming),
     "done": State(_done),
     "error": State(_failed),

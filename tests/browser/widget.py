@@ -86,18 +86,18 @@ class Widget:
         self.field.fill(text)
         self.action("send", ".composer").click()
 
-    def ask(self, text: str, state: str = "done") -> str:
+    def ask(self, text: str, state: str = "done", patience_ms: float = PATIENCE_MS) -> str:
         """Ask, wait until the answer has this state, and return its text."""
         before = self.answers.count()
         self.write(text)
         expect(self.answers).to_have_count(before + 1, timeout=PATIENCE_MS)
-        self.reaches(state)
+        self.reaches(state, patience_ms=patience_ms)
         return self.text.inner_text()
 
-    def reaches(self, *states: str) -> None:
+    def reaches(self, *states: str, patience_ms: float = PATIENCE_MS) -> None:
         """Wait until the newest answer has one of these states."""
         chosen = ",".join(f".message.bot[data-state={state}]" for state in states)
-        expect(self.answer.and_(self.part(chosen))).to_be_visible(timeout=PATIENCE_MS)
+        expect(self.answer.and_(self.part(chosen))).to_be_visible(timeout=patience_ms)
 
     def choose(self, action: str) -> None:
         """Something of the menu."""
