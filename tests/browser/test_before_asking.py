@@ -29,10 +29,20 @@ def test_nothing_is_sent_before_consent(visits: Visits) -> None:
     widget.action("agree").click()
     expect(widget.part(".consent")).to_be_hidden()
     expect(widget.field).to_be_focused()
+    expect(widget.field).to_have_value("Too early?")
     widget.ask("Hello?")
     widget.page.reload()
     widget.open()
     expect(widget.action("agree")).to_be_hidden()
+
+
+def test_other_words_are_asked_for_anew(visits: Visits) -> None:
+    widget = visits.homepage(bot="careful")
+    widget.launcher.click()
+    widget.action("agree").click()
+    changed = visits.homepage(bot="careful", consent="What you write is kept for 90 days.")
+    changed.launcher.click()
+    expect(changed.part(".consent p")).to_have_text("What you write is kept for 90 days.")
 
 
 def test_the_embed_line_can_ask_for_consent_too(visits: Visits) -> None:

@@ -63,6 +63,13 @@ export class Composer {
     this.field.focus();
   }
 
+  /** Put a text into the field, unless the visitor has written there. */
+  offer(text) {
+    if (this.field.value) return;
+    this.field.value = text;
+    this.#changed();
+  }
+
   /** Returns whether there was an edit to leave. */
   leaveEdit() {
     if (!this.#editing) return false;

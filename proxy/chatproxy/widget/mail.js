@@ -52,5 +52,5 @@ export function mailLink(t, address, subject, messages, cancel) {
   const href = `mailto:${address}?subject=${encodeURIComponent(subject)}&body=${encodeURIComponent(body)}`;
   const open = h("a.button", { href, "data-action": "mail-open" }, t("mail_open"));
   const back = h("button", { type: "button", "data-action": "back", onclick: cancel }, t("cancel"));
-  return h("div.mail", {}, h("p", {}, t("mail_intro")), h("div.buttons", {}, open, back));
+  return h("div.mail", {}, h("p", {}, t("mail_intro_own")), h("div.buttons", {}, open, back));
 }

@@ -45,8 +45,13 @@ export class Panel {
     (readFirst ? (this.consent.querySelector("button") ?? this.log) : this.composer.field).focus();
   }
 
+  /** What cannot be asked now (the consent is missing, an answer is under way) waits in the field. */
   async ask(text) {
-    if (!this.chat || this.chat.busy || !this.#agreed || !text.trim()) return false;
+    if (!this.chat || !text.trim()) return false;
+    if (this.chat.busy || !this.#agreed) {
+      this.composer.offer(text);
+      return false;
+    }
     this.#following = true;
     this.#show(this.log);
     this.events.dispatchEvent(new CustomEvent("question", { detail: { text } }));
@@ -142,11 +147,12 @@ export class Panel {
   }
 
   get #agreed() {
-    return !this.bot.consent || this.store.get("agreed") === true;
+    // To this bot's words, and anew where they have changed.
+    return !this.bot.consent || this.store.get("agreed")?.[this.bot.id] === this.bot.consent;
   }
 
   #agree() {
-    this.store.set("agreed", true);
+    this.store.set("agreed", { ...this.store.get("agreed"), [this.bot.id]: this.bot.consent });
     this.#arrange();
     this.composer.field.focus();
   }
