@@ -45,8 +45,24 @@ export class Api {
         if (body !== undefined) all["Content-Type"] = "application/json";
         return await this.#fetch(method, path, { body, headers: all, signal });
       } catch (error) {
+        if (error.code === "offline") throw await this.#reason(error);
         if (error.status !== 401 || renewed) throw error;
       }
+    }
+  }
+
+  /**
+   * Why nothing came back. A browser tells a page nothing about an answer that is not for its origin, as after the site
+   * key was revoked; the bot's description may be asked for without permission, and says it.
+   */
+  async #reason(error) {
+    try {
+      await this.describe();
+      return error;
+    } catch (told) {
+      if (told.lost) return error;
+      console.error(`[chat widget] ${told.code}: ${told.message}`);
+      return told;
     }
   }
 
