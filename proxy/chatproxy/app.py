@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -179,7 +180,8 @@ def _limiter(settings: Settings, usage: UsageStore) -> Limiter:
     visitor = Limits(settings.visitor_requests_per_minute, settings.visitor_tokens_per_day, settings.visitor_streams)
     key = Limits(settings.key_requests_per_minute, settings.key_tokens_per_day, settings.key_streams)
     address = Limits(settings.address_requests_per_minute, settings.address_tokens_per_day, settings.address_streams)
-    return Limiter(usage, key=key, visitor=visitor, address=address)
+    streams = settings.address_streams or settings.visitor_address_streams
+    return Limiter(usage, key=key, visitor=visitor, address=address, visitors_address=replace(address, streams=streams))
 
 
 def _mailer(settings: Settings) -> Mailer | None:

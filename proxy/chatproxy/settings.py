@@ -203,6 +203,9 @@ class Settings:
     )
     visitor_tokens_per_day: int = _option("VISITOR_TOKENS_PER_DAY", _TOKENS, 0, "tokens per day of one visitor")
     visitor_streams: int = _option("VISITOR_STREAMS", _STREAMS, 2, "answers in progress at a time of one visitor")
+    visitor_address_streams: int = _option(
+        "VISITOR_ADDRESS_STREAMS", _STREAMS, 8, "answers in progress at a time of all visitors of one address"
+    )
     new_visitors_per_hour: int = _option("NEW_VISITORS_PER_HOUR", _REQUESTS, 60, "new visitors per hour of one address")
     chat_page: bool = _option("CHAT_PAGE", _SWITCH, True, "whether the page /chat is there, for everybody")
     max_body_bytes: int = _option("MAX_BODY_BYTES", _whole(1024, 1 << 30), 10_000_000, "largest request body, in bytes")

@@ -161,6 +161,7 @@ SETTINGS: dict[str, Setting] = {
     "VISITOR_REQUESTS_PER_MINUTE": Setting("20", whole(0, 100_000)),
     "VISITOR_TOKENS_PER_DAY": Setting("0", whole(0, 999_999_999)),
     "VISITOR_STREAMS": Setting("2", whole(0, 4096)),
+    "VISITOR_ADDRESS_STREAMS": Setting("8", whole(0, 4096)),
     "NEW_VISITORS_PER_HOUR": Setting("60", whole(0, 100_000)),
     "CHAT_PAGE": Setting("on", one_of("on", "off")),
     "KOBOLD_ORIGINS": Setting("", optional(origins)),

@@ -19,7 +19,12 @@ from tests.doubles.koboldcpp import GenerationParameters, KoboldcppDouble
 from tests.integration.proxy.conftest import Proxy, running_proxy
 
 # No limits of their own: a test that wants one makes a site key with it.
-UNLIMITED = {"VISITOR_REQUESTS_PER_MINUTE": "0", "VISITOR_STREAMS": "0", "NEW_VISITORS_PER_HOUR": "0"}
+UNLIMITED = {
+    "VISITOR_REQUESTS_PER_MINUTE": "0",
+    "VISITOR_STREAMS": "0",
+    "VISITOR_ADDRESS_STREAMS": "0",
+    "NEW_VISITORS_PER_HOUR": "0",
+}
 BOTS = {
     "assistant": "name: Assistant\nsystem: Answer.\nmax_tokens: 4000\n",
     "shop": (

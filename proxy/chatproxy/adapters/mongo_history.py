@@ -31,6 +31,8 @@ from chatproxy.errors import InvalidRequest
 # What one prompt may look back on. The start moves in blocks of places, so that the prompt's beginning stays the same
 # for long and the engine need not read it anew.
 _RECENT = 400
+# Characters of text on one page of messages: what a client that does not read leaves in our memory.
+_PAGE_TEXT = 200_000
 _RECENT_BLOCK = 100
 _RANGES_AT_ONCE = 32
 _DELETED_AT_ONCE = 500
@@ -76,8 +78,9 @@ class MongoHistory:
             conversation = _own(database, owner, conversation_id)
             ranges = shown(hidden_in(database, conversation), begin, conversation["messages"])
             found = _read(database, conversation_id, ranges, limit + 1)
-        more = len(found) > limit
-        return Page([message_of(document) for document in found[:limit]], str(found[-1]["seq"]) if more else None)
+        whole = _first_page(found, limit)
+        more = len(found) > whole
+        return Page([message_of(each) for each in found[:whole]], str(found[whole]["seq"]) if more else None)
 
     def past(self, owner: str, conversation_id: str, *, before: str | None = None) -> Past:
         """See core.ports.History."""
@@ -204,6 +207,16 @@ def _read(
         if len(found) == limit:
             break
     return found[::-1] if newest_first else found
+
+
+def _first_page(found: Sequence[Document], limit: int) -> int:
+    """How many of the messages make up a page: at most `limit`, and no more text than _PAGE_TEXT; at least one."""
+    size = 0
+    for count, document in enumerate(found[:limit]):
+        size += len(document["text"])
+        if size > _PAGE_TEXT and count:
+            return count
+    return min(limit, len(found))
 
 
 def _first_recent(found: Sequence[Document]) -> int:

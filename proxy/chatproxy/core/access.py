@@ -8,6 +8,9 @@ from datetime import datetime
 
 from chatproxy.core.types import Bot
 
+# Characters, where a bot names no max_message: what people write, and no visitor's way to fill the disk.
+LONGEST_FROM_VISITOR = 8000
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -68,6 +71,11 @@ class Visit:
     visitor: str
     origins: frozenset[str]
     bots: frozenset[str] = frozenset()
+
+    @staticmethod
+    def longest_message(bot: Bot) -> int:
+        """Characters that a visitor's question to this bot may have."""
+        return bot.max_message or LONGEST_FROM_VISITOR
 
     def allows(self, bot: Bot) -> bool:
         """Whether this bot is there for the visitor."""

@@ -11,6 +11,9 @@ def counted_as(address: str) -> str:
     An IPv6 address counts as its /64, as `2001:db8::/64`: that is what one household or one server gets, and whoever
     has it can use another of its addresses for every request. What is no address at all counts as none.
     """
+    # Some proxies in front add the port.
+    if address.count(":") == 1 or address.startswith("["):
+        address = address.rpartition("]")[0].lstrip("[") or address.partition(":")[0]
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

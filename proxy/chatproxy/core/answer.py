@@ -145,7 +145,8 @@ class Answers:
             usage = stored.usage or Usage(None, None)
             yield Done(ask.conversation.id, stored.id, stored.text, stored.finish_reason, usage, False)
             return
-        with self._generations.enter(ask.caller, ask.conversation.id) as place:
+        # Whoever lost the line has not asked anew.
+        with self._generations.enter(ask.caller, ask.conversation.id, again=True) as place:
             fitted = self._fit(ask)
             yield Started(ask.conversation.id, stored.id)
             yield from _told(stored.text, after)

@@ -73,10 +73,10 @@ class Asking:
             question = replace(question, conversation_id=old.conversation_id)
         known = self._known(question)
         bot = self._bot(question, known)
-        if bot.max_message and len(question.text) > bot.max_message:
-            raise InvalidRequest(
-                f"message: has {len(question.text)} characters, this bot takes at most {bot.max_message}"
-            )
+        visit = question.caller.visit
+        most = visit.longest_message(bot) if visit else bot.max_message
+        if most and len(question.text) > most:
+            raise InvalidRequest(f"message: has {len(question.text)} characters, this bot takes at most {most}")
         conversation = (
             replace(known.conversation, retention_days=bot.retention_days) if known else _begun(question, bot)
         )

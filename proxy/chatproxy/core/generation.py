@@ -83,10 +83,13 @@ class Generations:
     def __init__(self, engines: Engines, gate: Gate, limiter: Limiter) -> None:
         self._engines, self._gate, self._limiter = engines, gate, limiter
 
-    def enter(self, caller: Caller, affinity: str = "") -> Place:
-        """Take a place at the gate; `affinity` as in Gate.enter. Raises RateLimited and Busy."""
+    def enter(self, caller: Caller, affinity: str = "", *, again: bool = False) -> Place:
+        """Take a place at the gate; `affinity` as in Gate.enter, `again` as in Limiter.admit.
+
+        Raises RateLimited and Busy.
+        """
         with ExitStack() as undo:
-            permit = self._limiter.admit(caller)
+            permit = self._limiter.admit(caller, again=again)
             undo.callback(permit.release)
             place = Place(permit, self._gate.enter(caller.payer, affinity))
             undo.pop_all()

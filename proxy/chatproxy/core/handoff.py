@@ -16,11 +16,15 @@ from datetime import UTC, datetime, timedelta
 
 from email_validator import EmailNotValidError, validate_email
 
+from chatproxy.core.addresses import counted_as
+from chatproxy.core.hourly import Hourly
 from chatproxy.core.ports import Bots, History, Mailer, UsageStore
 from chatproxy.core.types import Bot, Conversation, Letter, Message, now
 from chatproxy.errors import Busy, InvalidRequest, MailFailed, NotFound, RateLimited
 
 _MOST_AN_HOUR = 5  # for one owner
+# Visitors are made easily; an office has one address.
+_MOST_OF_ADDRESS = 15
 _HOUR = timedelta(hours=1)
 _EPOCH = datetime.fromtimestamp(0, UTC)
 # A slow mail server must not hold all of the proxy's threads.
@@ -48,9 +52,10 @@ class Handoff:
         """Without a `mailer` nothing can be handed over."""
         self._history, self._bots, self._usage, self._mailer, self._clock = history, bots, usage, mailer, clock
         self._places = threading.BoundedSemaphore(_AT_ONCE)
+        self._from_address = Hourly(usage, "handoffs/address", _MOST_OF_ADDRESS, clock=clock)
 
-    def send(self, owner: str, conversation_id: str, address: str, note: str = "") -> None:
-        """Send the owner's conversation; returns when a mail server has taken it.
+    def send(self, owner: str, conversation_id: str, address: str, note: str = "", *, client: str = "") -> None:
+        """Send the owner's conversation; returns when a mail server has taken it. `client` is the asking IP address.
 
         Raises NotFound (no such conversation, a bot that hands nothing over, no mail server), InvalidRequest (the
         address), RateLimited, Busy, MailFailed, StorageUnavailable.
@@ -65,6 +70,7 @@ class Handoff:
             raise Busy("mails in progress", public=public, retry_after=_RETRY_S)
         try:
             letter = _letter(bot, conversation, self._transcript(bot, conversation), reply_to, note)
+            self._from_address.count(counted_as(client), "Too many e-mails have been sent from this address.")
             self._post(self._mailer, owner, letter)
         finally:
             self._places.release()
@@ -111,6 +117,9 @@ class _Transcript:
 
 def _checked(address: str) -> str:
     """The address as a mail server takes it, in ASCII. Raises InvalidRequest."""
+    # Mail programs would decode it (RFC 2047) into any name and any further addresses.
+    if "=?" in address:
+        raise InvalidRequest("email: holds an encoded word, which no address needs")
     try:
         valid = validate_email(address, check_deliverability=False, allow_smtputf8=False)
     except EmailNotValidError as error:

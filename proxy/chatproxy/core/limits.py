@@ -104,19 +104,24 @@ class Limiter:
         key: Limits = NO_LIMITS,
         visitor: Limits = NO_LIMITS,
         address: Limits = NO_LIMITS,
+        visitors_address: Limits | None = None,
         clock: Callable[[], datetime] = now,
     ) -> None:
-        """`key` and `visitor` hold for those without limits of their own, `address` for every address; 0 or None = no
-        limit."""
+        """`key` and `visitor` hold for those without limits of their own, `address` for every address, and where
+        `visitors_address` is given, that one for visitors' addresses; 0 or None = no limit."""
         self._store, self._clock = store, clock
         self._key, self._visitor, self._address = key, visitor, address
+        self._visitors_address = visitors_address or address
         self._booking = Booking(store, clock=clock)
         self._lock = threading.Lock()
         self._streams: dict[str, int] = {}
         self._used_up: dict[tuple[str, int], datetime] = {}
 
-    def admit(self, caller: Caller) -> Permit:
-        """Count one request and one stream. Raises RateLimited with Retry-After, StorageUnavailable."""
+    def admit(self, caller: Caller, *, again: bool = False) -> Permit:
+        """Count one request (not `again`, for one that has been counted) and one stream.
+
+        Raises RateLimited with Retry-After, StorageUnavailable.
+        """
         budgets = self._budgets(caller)
         if not budgets:
             return Permit()
@@ -124,7 +129,7 @@ class Limiter:
         try:
             for budget in budgets:
                 self._check_tokens(budget)
-            for budget in budgets:
+            for budget in () if again else budgets:
                 self._count_request(budget)
         except BaseException:
             self._give_back(streaming)
@@ -137,8 +142,8 @@ class Limiter:
         words, default = (_VISITOR, self._visitor) if caller.visit else (_KEY, self._key)
         budgets = [_Budget(words, caller.payer, _in_force(caller.limits, default))]
         if address:
-            words = _VISITORS_ADDRESS if caller.visit else _ADDRESS
-            budgets.insert(0, _Budget(words, f"address:{address}", _in_force(NO_LIMITS, self._address)))
+            words, limits = (_VISITORS_ADDRESS, self._visitors_address) if caller.visit else (_ADDRESS, self._address)
+            budgets.insert(0, _Budget(words, f"address:{address}", _in_force(NO_LIMITS, limits)))
         return [budget for budget in budgets if budget.limits != NO_LIMITS]
 
     def _take_streams(self, budgets: Sequence[_Budget]) -> list[str]:

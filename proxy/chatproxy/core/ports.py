@@ -62,7 +62,7 @@ class History(Protocol):
         ...
 
     def messages(self, owner: str, conversation_id: str, *, limit: int, cursor: str | None) -> Page[Message]:
-        """Oldest first. Raises InvalidRequest for a cursor that was not given out."""
+        """Oldest first; a page of long messages holds fewer. Raises InvalidRequest for a cursor not given out."""
         ...
 
     def past(self, owner: str, conversation_id: str, *, before: str | None = None) -> Past:

@@ -16,6 +16,8 @@ from chatproxy.core.keys import SCOPES, Keyring
 from chatproxy.core.visitors import PREFIX, VISITOR, Visitors
 from chatproxy.errors import ConfigurationError, Forbidden, InvalidRequest, Unauthorized
 
+# Bytes. Caddy holds requests back up to 1 MB until they are whole, so that none of our threads waits for a body.
+_LARGEST_BODY_OF_VISITOR = 900_000
 View = TypeVar("View", bound=Callable[..., Any])
 PUBLIC = "public"
 _ATTRIBUTE = "required_scopes"
@@ -73,6 +75,8 @@ def install(app: Flask, keyring: Keyring, visitors: Visitors) -> None:
         if g.identity.scopes.isdisjoint(scopes):
             raise Forbidden(f"key {g.identity.key_id} lacks the scope {' or '.join(scopes)}")
         _check_alone(g.identity)
+        if g.identity.visit:
+            request.max_content_length = _LARGEST_BODY_OF_VISITOR
 
     app.before_request(authorise)
 

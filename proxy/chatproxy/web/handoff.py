@@ -33,7 +33,7 @@ def blueprint(handoff: Handoff) -> Blueprint:
         if not address:
             raise InvalidRequest("email: is missing or empty")
         note = fields.text("note", most=_LONGEST_NOTE, default="") or ""
-        handoff.send(query.owner(), conversation_id, address, note)
+        handoff.send(query.owner(), conversation_id, address, note, client=request.remote_addr or "")
         return json_response({"sent": True}, 202)
 
     return routes

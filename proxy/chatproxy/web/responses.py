@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -30,6 +31,8 @@ _TEXTS = {
     405: "This address does not take that method.",
     413: "The request is too large.",
 }
+# Seconds without any byte taken or given; a stream's pings come more often than that.
+_CLIENT_TIMEOUT_S = 30.0
 # Nothing the proxy answers with is a page, may be framed, cached or guessed to be of another type.
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -85,6 +88,10 @@ def install(app: Flask, envelopes: Mapping[str, Envelope]) -> None:
     @app.before_request
     def begin() -> None:
         g.begun, g.request_id = time.monotonic(), uuid.uuid4().hex
+        connection = request.environ.get("gunicorn.socket")
+        if isinstance(connection, socket.socket):
+            # A client that neither sends nor reads any more does not keep one of our threads.
+            connection.settimeout(_CLIENT_TIMEOUT_S)
 
     @app.after_request
     def finish(response: Response) -> Response:

@@ -23,6 +23,7 @@ from chatproxy.web.responses import json_response
 # By which web/cors knows the two.
 ENDPOINTS = ("visitors.widget", "visitors.visitors")
 _LONGEST_SITE_KEY, _LONGEST_TOKEN = 100, 1000  # characters
+_LARGEST_BODY = 8192  # bytes
 
 
 def blueprint(visitors: Visitors, bots: Bots, *, default_bot: str, mail: bool) -> Blueprint:
@@ -41,6 +42,8 @@ def blueprint(visitors: Visitors, bots: Bots, *, default_bot: str, mail: bool) -
     @public
     def give_token() -> Response:
         query.check_known()
+        # Everybody may call this: nobody keeps one of our threads with a body that does not come.
+        request.max_content_length = _LARGEST_BODY
         fields = Fields(read_object(request, known=("site_key", "token"), may_be_empty=True))
         token = visitors.issue(
             fields.text("site_key", most=_LONGEST_SITE_KEY) or "",
@@ -72,7 +75,7 @@ def _bot(bot: Bot, *, mail: bool) -> dict[str, Any]:
         "languages": list(bot.languages),
         "theme": _theme(bot.theme),
         "consent": bot.consent,
-        "max_message": bot.max_message,
+        "max_message": Visit.longest_message(bot),
         "retention_days": bot.retention_days,
         "handoff": {"email": bot.handoff_email, "smtp": mail} if bot.handoff_email else None,
     }

@@ -4,8 +4,11 @@
  */
 (() => {
   "use strict";
-  const script = document.currentScript ?? document.querySelector('script[data-site-key][src*="/widget.js"]');
-  if (!script || window.ChatWidget) return;
+  // Not by name alone: an element of the page called "currentScript" or "ChatWidget" would be found instead.
+  const current = document.currentScript;
+  const script =
+    current instanceof HTMLScriptElement ? current : document.querySelector('script[data-site-key][src*="/widget.js"]');
+  if (!script || typeof window.ChatWidget?.open === "function") return;
   const { origin } = new URL(script.src);
   const base = `${origin}/widget/__VERSION__`;
   const events = new EventTarget();

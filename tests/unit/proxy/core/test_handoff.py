@@ -178,3 +178,21 @@ def test_of_a_conversation_beyond_what_a_letter_takes_the_newest_are_sent_and_th
     assert f"The oldest {left_out} messages did not fit into this e-mail." in desk.text
     assert f"> {left_out} xxx" in desk.text
     assert f"> {left_out - 1} xxx" not in desk.text
+
+
+def test_an_address_cannot_hide_others() -> None:
+    desk = Desk()
+    with pytest.raises(InvalidRequest, match="encoded word"):
+        desk.send("=?utf-8?q?Boss_=3Cceo=40corp=2Ecom=3E=2C_?=@example.com")
+    assert desk.mailer.letters == []
+
+
+def test_visitors_of_one_address_share_what_it_may_send() -> None:
+    desk = Desk()
+    for number in range(handoff._MOST_OF_ADDRESS):
+        owner = f"site:s/visitor:{number}"
+        desk.history.conversations_by_id[desk.conversation.id] = replace(desk.conversation, owner=owner)
+        desk.handoff.send(owner, desk.conversation.id, VISITOR, client="192.0.2.1")
+    with pytest.raises(RateLimited, match="handoffs/address"):
+        desk.handoff.send(owner, desk.conversation.id, VISITOR, client="192.0.2.1")
+    desk.handoff.send(owner, desk.conversation.id, VISITOR, client="192.0.2.2")

@@ -303,3 +303,25 @@ def test_visitors_have_limits_of_their_own_and_keys_theirs(usage: MemoryUsage, c
     free = replace(VISITOR, payer="third", limits=Limits(streams=0))
     assert [limiter.admit(free) for _ in range(10)]
     assert limiter.admit(replace(HOME, limits=NO_LIMITS))
+
+
+def test_visitors_of_one_address_share_its_streams_and_keys_do_not(usage: MemoryUsage, clock: Clock) -> None:
+    limiter = Limiter(usage, visitors_address=Limits(streams=2), clock=clock)
+    visitors = [replace(VISITOR, owner=f"site:s/visitor:{n}", payer=f"site:s/visitor:{n}") for n in range(3)]
+    held = [limiter.admit(visitor) for visitor in visitors[:2]]
+    with pytest.raises(RateLimited):
+        limiter.admit(visitors[2])
+    limiter.admit(HOME).release()
+    held[0].release()
+    limiter.admit(visitors[2]).release()
+
+
+def test_what_has_been_counted_is_not_counted_again(usage: MemoryUsage, clock: Clock) -> None:
+    limiter = Limiter(usage, visitor=Limits(requests_per_minute=1, streams=1), clock=clock)
+    limiter.admit(VISITOR).release()
+    permit = limiter.admit(VISITOR, again=True)
+    with pytest.raises(RateLimited, match="streams"):
+        limiter.admit(VISITOR, again=True)
+    permit.release()
+    with pytest.raises(RateLimited):
+        limiter.admit(VISITOR)

@@ -257,3 +257,21 @@ def test_while_the_database_is_away_visitors_are_told_so() -> None:
     for answer in (visitor.get("/api/v1/conversations"), buy(visitor, SHOP, site_key=site)):
         assert json(answer, 503)["error"]["code"] == "storage_unavailable"
         assert answer.headers["Access-Control-Allow-Origin"] == SHOP
+
+
+@pytest.mark.parametrize(("path", "bytes_announced"), [("/api/v1/visitors", 8193), ("/api/v1/chat", 900_001)])
+def test_a_large_body_is_refused_before_it_is_waited_for(path: str, bytes_announced: int) -> None:
+    visitor = world().visitor()
+    answer = visitor.post(path, data=b"{", environ_overrides={"CONTENT_LENGTH": str(bytes_announced)})
+    assert json(answer, 413)["error"]["code"] == "too_large"
+
+
+def test_a_visitors_message_has_an_end_also_where_the_bot_names_none() -> None:
+    here = world()
+    visitor = here.visitor()
+    assert json(widget(visitor, OWN, bot="mira"))["bot"]["max_message"] == 8000
+    assert visitor.post("/api/v1/chat", json={"message": "a" * 8000}).status_code == 200
+    told = json(visitor.post("/api/v1/chat", json={"message": "a" * 8001}), 400)
+    assert "at most 8000" in told["error"]["message"]
+    # Who holds a key knows what it asks.
+    assert here.client("chat").post("/api/v1/chat", json={"message": "a" * 8001}).status_code == 200
