@@ -36,18 +36,6 @@ def test_question_and_answer_come_back_as_they_were_in_order(history: MongoHisto
         history.past(talk.owner, talk.conversation.id, before=new_id())
 
 
-def test_a_page_of_long_messages_holds_fewer_and_none_is_left_out(history: MongoHistory, talk: Talk) -> None:
-    said = [message.id for number in range(6) for message in talk.ask(f"{number}" + "x" * 90_000)]
-    pages: list[list[str]] = []
-    cursor: str | None = None
-    while not pages or cursor:
-        page = history.messages(talk.owner, talk.conversation.id, limit=200, cursor=cursor)
-        pages.append([message.id for message in page.items])
-        cursor = page.next_cursor
-    assert [len(page) for page in pages] == [4, 4, 4]
-    assert [message for page in pages for message in page] == said
-
-
 def test_a_finished_answer_is_stored_whole(history: MongoHistory, talk: Talk) -> None:
     _, answer = talk.ask("Hi")
     part = replace(answer, text="Hel")
