@@ -26,7 +26,7 @@ class Books(Limiter):
         self.spent: list[int] = []
         self.open = 0
 
-    def admit(self, caller: Caller) -> Permit:
+    def admit(self, caller: Caller, *, again: bool = False) -> Permit:
         self.open += 1
         books = self
 
