@@ -100,7 +100,7 @@ def test_a_budget_that_is_used_up(method: str, path: str) -> None:
     response = Asked(Limits(requests_per_minute=1)).call(method, path)
     if method == "get" and not _streams(method, path):
         assert response.status_code == 200  # a size, which costs the engine nothing
-    elif path == "/api/show" or path.endswith("/stream") and method == "get":
+    elif path == "/api/show" or (path.endswith("/stream") and method == "get"):
         assert response.status_code == 200  # whoever goes on with an answer has asked for it already
     else:
         assert response.status_code == 429
