@@ -22,7 +22,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "widget"
 LOADER = "widget.js"
 # Those with places that are filled in for each request.
 PAGES = ("chat.html", "demo.html")
-PLACES = {"VERSION", "BOT", "SITE_KEY", "ORIGIN"}
+PLACES = {"VERSION", "BOT", "SITE_KEY", "LINE"}
 _TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -53,7 +53,7 @@ class WidgetFiles:
     def page(self, name: str, *, bot: str, site_key: str, origin: str) -> str:
         """A page with its places (__BOT__ and so on) filled, the values as text. One pass: what a value holds is never
         a place."""
-        known = {"VERSION": self.version, "BOT": bot, "SITE_KEY": site_key, "ORIGIN": origin}
+        known = {"VERSION": self.version, "BOT": bot, "SITE_KEY": site_key, "LINE": _line(origin, bot, site_key)}
         return _PLACE.sub(lambda place: html.escape(known[place[1]]), self.pages[name])
 
 
@@ -72,6 +72,14 @@ def read(folder: Path = FOLDER) -> WidgetFiles:
         if unknown := set(_PLACE.findall(text)) - PLACES:
             raise ConfigurationError(f"chatproxy/widget/{name}: nothing is known for {', '.join(sorted(unknown))}")
     return WidgetFiles(version, File(loader, _type(LOADER)), files, pages)
+
+
+def _line(origin: str, bot: str, site_key: str) -> str:
+    """The line that brings the widget into a page, to be shown."""
+    attributes = [f'data-bot="{bot}"'] if bot else []
+    return " ".join(
+        [f'<script src="{origin}/widget.js"', *attributes, f'data-site-key="{site_key or "site_..."}" async></script>']
+    )
 
 
 def _small(name: str, text: str) -> str:
