@@ -7,6 +7,7 @@ purpose; `conversing` (in test_conversation.py) has llama.cpp with the starter m
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -124,8 +125,9 @@ class Visits:
             watch.context.close()
 
 
-@pytest.fixture
-def visits(browser: Browser, stage: Stage) -> Iterator[Visits]:
+@contextmanager
+def visiting(browser: Browser, stage: Stage) -> Iterator[Visits]:
+    """Visits to a stage; at the end nothing may have happened in them that a test did not expect."""
     opened = Visits(browser, stage)
     try:
         yield opened
@@ -133,6 +135,12 @@ def visits(browser: Browser, stage: Stage) -> Iterator[Visits]:
             watch.check()
     finally:
         opened.close()
+
+
+@pytest.fixture
+def visits(browser: Browser, stage: Stage) -> Iterator[Visits]:
+    with visiting(browser, stage) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import requests
 from playwright.sync_api import Browser, expect
 
 from scripts.lib.native import NativeStack
-from tests.browser.conftest import Visits
+from tests.browser.conftest import Visits, visiting
 from tests.browser.hosts import HostSite
 from tests.browser.relay import Relay
 from tests.browser.stage import Stage, site_key
@@ -34,13 +34,8 @@ def real(conversing: Proxy, site: HostSite) -> Iterator[Stage]:
 
 @pytest.fixture
 def guests(browser: Browser, real: Stage) -> Iterator[Visits]:
-    opened = Visits(browser, real)
-    try:
+    with visiting(browser, real) as opened:
         yield opened
-        for watch in opened.watches:
-            watch.check()
-    finally:
-        opened.close()
 
 
 def _engine_is_idle(native: NativeStack) -> bool:

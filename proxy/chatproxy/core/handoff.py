@@ -6,13 +6,12 @@ alone decides.
 
 from __future__ import annotations
 
-import math
 import threading
 import unicodedata
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from email_validator import EmailNotValidError, validate_email
 
@@ -20,13 +19,11 @@ from chatproxy.core.addresses import counted_as
 from chatproxy.core.hourly import Hourly
 from chatproxy.core.ports import Bots, History, Mailer, UsageStore
 from chatproxy.core.types import Bot, Conversation, Letter, Message, now
-from chatproxy.errors import Busy, InvalidRequest, MailFailed, NotFound, RateLimited
+from chatproxy.errors import Busy, InvalidRequest, MailFailed, NotFound
 
 _MOST_AN_HOUR = 5  # for one owner
 # Visitors are made easily; an office has one address.
 _MOST_OF_ADDRESS = 15
-_HOUR = timedelta(hours=1)
-_EPOCH = datetime.fromtimestamp(0, UTC)
 # A slow mail server must not hold all of the proxy's threads.
 _AT_ONCE, _RETRY_S = 4, 15
 _PAGE = 200  # messages read at once
@@ -50,8 +47,9 @@ class Handoff:
         clock: Callable[[], datetime] = now,
     ) -> None:
         """Without a `mailer` nothing can be handed over."""
-        self._history, self._bots, self._usage, self._mailer, self._clock = history, bots, usage, mailer, clock
+        self._history, self._bots, self._mailer = history, bots, mailer
         self._places = threading.BoundedSemaphore(_AT_ONCE)
+        self._from_owner = Hourly(usage, "handoffs", _MOST_AN_HOUR, clock=clock)
         self._from_address = Hourly(usage, "handoffs/address", _MOST_OF_ADDRESS, clock=clock)
 
     def send(self, owner: str, conversation_id: str, address: str, note: str = "", *, client: str = "") -> None:
@@ -76,18 +74,12 @@ class Handoff:
             self._places.release()
 
     def _post(self, mailer: Mailer, owner: str, letter: Letter) -> None:
-        hour = (self._clock() - _EPOCH) // _HOUR
-        counter, ends = f"handoffs/{owner}/{hour}", _EPOCH + (hour + 1) * _HOUR
-        if self._usage.add(counter, 1, expires_at=ends + _HOUR) > _MOST_AN_HOUR:
-            seconds = max(1, math.ceil((ends - self._clock()).total_seconds()))
-            minutes = math.ceil(seconds / 60)
-            public = f"You have sent {_MOST_AN_HOUR} e-mails within the hour, which is as many as can be sent."
-            wait = f" Try again in {minutes} minute{'' if minutes == 1 else 's'}."
-            raise RateLimited(f"handoffs of {owner}", public=public + wait, retry_after=seconds)
+        refusal = f"You have sent {_MOST_AN_HOUR} e-mails within the hour, which is as many as can be sent."
+        hour = self._from_owner.count(owner, refusal)
         try:
             mailer.send(letter)
         except MailFailed as error:
-            self._usage.add(counter, -1, expires_at=ends + _HOUR)
+            self._from_owner.give_back(owner, hour)
             public = f"{MailFailed.public} You can also write to {letter.to} yourself."
             raise MailFailed(str(error), public=public) from error
 

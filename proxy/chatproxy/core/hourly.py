@@ -27,21 +27,21 @@ class Hourly:
         self._used_up: set[str] = set()
         self._hour = 0
 
-    def count(self, who: str, refusal: str) -> None:
+    def count(self, who: str, refusal: str) -> int:
         """Count one of `who`, "" = nobody who could be counted. Raises RateLimited, StorageUnavailable.
 
         `refusal` is what the client is told where there were too many; when the next may come is put behind it.
+        Returns the hour in which it counts, for `give_back`.
         """
-        if not self._most or not who:
-            return
         hour = (self._clock() - _EPOCH) // _HOUR
-        ends = _EPOCH + (hour + 1) * _HOUR
+        if not self._most or not who:
+            return hour
+        ends = _end(hour)
         # Whoever keeps knocking on a closed door does not cost a write each time.
         if not self._is_closed(who, hour):
             # Deleted a little later than it ends, since the database's clock may be ahead of ours.
-            counter = f"{self._what}/{who}/{hour}"
-            if self._store.add(counter, 1, expires_at=ends + _MINUTE) <= self._most:
-                return
+            if self._store.add(f"{self._what}/{who}/{hour}", 1, expires_at=ends + _MINUTE) <= self._most:
+                return hour
             self._close(who)
         seconds = max(1, math.ceil((ends - self._clock()).total_seconds()))
         minutes = math.ceil(seconds / 60)
@@ -50,6 +50,12 @@ class Hourly:
             public=f"{refusal} Try again in {minutes} minute{'' if minutes == 1 else 's'}.",
             retry_after=seconds,
         )
+
+    def give_back(self, who: str, hour: int) -> None:
+        """What has been counted in that hour did not come about. Raises StorageUnavailable."""
+        self._store.add(f"{self._what}/{who}/{hour}", -1, expires_at=_end(hour) + _MINUTE)
+        with self._lock:
+            self._used_up.discard(who)
 
     def _is_closed(self, who: str, hour: int) -> bool:
         with self._lock:
@@ -63,3 +69,7 @@ class Hourly:
             if len(self._used_up) >= _MOST_REMEMBERED:
                 self._used_up.clear()
             self._used_up.add(who)
+
+
+def _end(hour: int) -> datetime:
+    return _EPOCH + (hour + 1) * _HOUR

@@ -16,8 +16,8 @@ from chatproxy.core.answer import AnswerEvent, Answers, Done, Replaced, Started
 from chatproxy.core.asking import Question
 from chatproxy.core.generation import Queued, Token
 from chatproxy.core.types import Usage
-from chatproxy.errors import ChatProxyError, InvalidRequest, NotFound
-from chatproxy.web import query
+from chatproxy.errors import ChatProxyError, InvalidRequest
+from chatproxy.web import ids, query
 from chatproxy.web.auth import needs
 from chatproxy.web.body import Fields, read_object
 from chatproxy.web.clients import watch
@@ -27,7 +27,6 @@ from chatproxy.web.sse import encode, named_error, stream, to_the_end
 
 _FIELDS = ("message", "conversation_id", "bot", "stream", "edit")
 _LONGEST_MESSAGE = 200_000  # characters; far beyond any context window, short enough to count its tokens at once
-_ID = r"[0-9a-f]{32}"
 CLIENT_CLOSED_REQUEST = 499  # nginx's status for the log; nobody is there to read it
 
 
@@ -47,7 +46,7 @@ def blueprint(answers: Answers) -> Blueprint:
     def regenerate(message_id: str) -> Response:
         query.check_known("user_id")
         fields = Fields(read_object(request, known=("stream",), may_be_empty=True))
-        question = Question(query.asker(), "", instead_of=_checked(message_id), key=_idempotency_key())
+        question = Question(query.asker(), "", instead_of=ids.message_id(message_id), key=_idempotency_key())
         return respond(answers.reply(question), streamed=fields.flag("stream") or False)
 
     @routes.get("/api/v1/chat/<message_id>/stream")
@@ -55,13 +54,13 @@ def blueprint(answers: Answers) -> Blueprint:
     def resume(message_id: str) -> Response:
         query.check_known("user_id")
         after = _last_event_id()
-        return respond(answers.resume(query.asker(), _checked(message_id), after), streamed=True, after=after)
+        return respond(answers.resume(query.asker(), ids.message_id(message_id), after), streamed=True, after=after)
 
     @routes.post("/api/v1/chat/<message_id>/cancel")
     @needs("chat", "visitor")
     def cancel(message_id: str) -> Response:
         query.check_known("user_id")
-        return json_response({"cancelled": answers.cancel(query.asker(), _checked(message_id))})
+        return json_response({"cancelled": answers.cancel(query.asker(), ids.message_id(message_id))})
 
     return routes
 
@@ -96,18 +95,12 @@ def _read_question() -> tuple[Question, bool]:
     question = Question(
         query.asker(),
         message,
-        conversation_id=fields.pattern("conversation_id", _ID, "the id of a conversation"),
+        conversation_id=fields.pattern("conversation_id", ids.ID, "the id of a conversation"),
         bot=fields.pattern("bot", r"[a-z0-9][a-z0-9_-]{0,63}", "the name of a bot"),
-        instead_of=fields.pattern("edit", _ID, "the id of the question that this one replaces"),
+        instead_of=fields.pattern("edit", ids.ID, "the id of the question that this one replaces"),
         key=_idempotency_key(),
     )
     return question, fields.flag("stream") or False
-
-
-def _checked(message_id: str) -> str:
-    if not re.fullmatch(_ID, message_id):
-        raise NotFound("not the shape of an id", public="There is no message with this id.")
-    return message_id
 
 
 def _idempotency_key() -> str | None:

@@ -7,13 +7,12 @@ import re
 from flask import Blueprint, Response, request
 
 from chatproxy.core.ports import History
-from chatproxy.errors import InvalidRequest, NotFound
-from chatproxy.web import export, query, shown
+from chatproxy.errors import InvalidRequest
+from chatproxy.web import export, ids, query, shown
 from chatproxy.web.auth import needs
 from chatproxy.web.body import Fields, read_object
 from chatproxy.web.responses import json_response
 
-_ID = re.compile(r"[0-9a-f]{32}")
 _EXPORTED_AT_ONCE = 200  # messages
 _LONGEST_TITLE = 200  # characters
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -54,7 +53,7 @@ def blueprint(history: History) -> Blueprint:
         query.check_known("limit", "cursor", "html", "user_id")
         limit, cursor = query.paging()
         html = query.flag("html")
-        found = history.conversation(query.owner(), _checked(conversation_id))
+        found = history.conversation(query.owner(), ids.conversation_id(conversation_id))
         page = history.messages(found.owner, found.id, limit=limit, cursor=cursor)
         messages = [shown.message(item, html=html) for item in page.items]
         return json_response({**shown.conversation(found), "messages": messages, "next_cursor": page.next_cursor})
@@ -63,7 +62,7 @@ def blueprint(history: History) -> Blueprint:
     @needs("chat", "visitor")
     def rename_conversation(conversation_id: str) -> Response:
         query.check_known("user_id")
-        where, title = _checked(conversation_id), _read_title()
+        where, title = ids.conversation_id(conversation_id), _read_title()
         return json_response(shown.conversation(history.rename(query.owner(), where, title)))
 
     @routes.get("/api/v1/conversations/<conversation_id>/export")
@@ -71,7 +70,7 @@ def blueprint(history: History) -> Blueprint:
     def export_conversation(conversation_id: str) -> Response:
         query.check_known("format", "user_id")
         write = {"json": export.json_file, "markdown": export.markdown_file}[query.choice("format", "json", "markdown")]
-        found = history.conversation(query.owner(), _checked(conversation_id))
+        found = history.conversation(query.owner(), ids.conversation_id(conversation_id))
         return write(
             found,
             lambda cursor: history.messages(found.owner, found.id, limit=_EXPORTED_AT_ONCE, cursor=cursor),
@@ -81,16 +80,10 @@ def blueprint(history: History) -> Blueprint:
     @needs("chat", "visitor")
     def delete_conversation(conversation_id: str) -> Response:
         query.check_known("user_id")
-        history.delete(query.owner(), _checked(conversation_id))
+        history.delete(query.owner(), ids.conversation_id(conversation_id))
         return json_response({"deleted": 1})
 
     return routes
-
-
-def _checked(conversation_id: str) -> str:
-    if not _ID.fullmatch(conversation_id):
-        raise NotFound("not the shape of an id", public="There is no conversation with this id.")
-    return conversation_id
 
 
 def _read_title() -> str:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
-
 from flask import Blueprint, Response, request
 
 from chatproxy.core.handoff import Handoff
-from chatproxy.errors import InvalidRequest, NotFound
-from chatproxy.web import query
+from chatproxy.errors import InvalidRequest
+from chatproxy.web import ids, query
 from chatproxy.web.auth import needs
 from chatproxy.web.body import Fields, read_object
 from chatproxy.web.responses import json_response
 
-_ID = re.compile(r"[0-9a-f]{32}")
 # Characters; an address as long as RFC 5321 lets a path be.
 _LONGEST_ADDRESS, _LONGEST_NOTE = 254, 2000
 
@@ -26,14 +23,13 @@ def blueprint(handoff: Handoff) -> Blueprint:
     @needs("chat", "visitor")
     def hand_over(conversation_id: str) -> Response:
         query.check_known("user_id")
-        if not _ID.fullmatch(conversation_id):
-            raise NotFound("not the shape of an id", public="There is no conversation with this id.")
+        where = ids.conversation_id(conversation_id)
         fields = Fields(read_object(request, known=("email", "note")))
         address = fields.text("email", most=_LONGEST_ADDRESS)
         if not address:
             raise InvalidRequest("email: is missing or empty")
         note = fields.text("note", most=_LONGEST_NOTE, default="") or ""
-        handoff.send(query.owner(), conversation_id, address, note, client=request.remote_addr or "")
+        handoff.send(query.owner(), where, address, note, client=request.remote_addr or "")
         return json_response({"sent": True}, 202)
 
     return routes

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Literal, cast
 
 from flask import Blueprint, Response, request
 
 from chatproxy.core.ports import History
 from chatproxy.core.types import Feedback
-from chatproxy.errors import InvalidRequest, NotFound
-from chatproxy.web import query, shown
+from chatproxy.errors import InvalidRequest
+from chatproxy.web import ids, query, shown
 from chatproxy.web.auth import needs
 from chatproxy.web.body import Fields, read_object
 from chatproxy.web.responses import json_response
 
-_ID = re.compile(r"[0-9a-f]{32}")
 _LONGEST_COMMENT = 2000  # characters
 
 
@@ -27,10 +25,9 @@ def blueprint(history: History) -> Blueprint:
     @needs("chat", "visitor")
     def rate(message_id: str) -> Response:
         query.check_known("user_id")
-        if not _ID.fullmatch(message_id):
-            raise NotFound("not the shape of an id", public="There is no message with this id.")
+        rated = ids.message_id(message_id)
         feedback = _read_feedback(read_object(request, known=("rating", "comment")))
-        history.rate(query.owner(), message_id, feedback)
+        history.rate(query.owner(), rated, feedback)
         return json_response({"message_id": message_id, "feedback": shown.feedback(feedback)})
 
     return routes
