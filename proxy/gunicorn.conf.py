@@ -23,7 +23,9 @@ _RESERVE = 16
 sys.setswitchinterval(0.05)
 
 wsgi_app = "chatproxy.wsgi:app"
-bind = "0.0.0.0:8080"
+# The console and the engine's own page listen where only the VPN's gate reaches them.
+_listeners = (_settings.listen, _settings.console_listen, _settings.engine_ui_listen)
+bind = [f"{host}:{port}" for host, port in filter(None, _listeners)]
 workers = 1
 worker_class = "gthread"
 threads = _settings.stream_cap + _RESERVE

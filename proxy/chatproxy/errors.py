@@ -7,13 +7,20 @@
       OriginNotAllowed        403 origin_not_allowed
       NotFound                404 not_found
       TakenOver               409 taken_over
+      JobEnded                409 job_ended
+      SourceBusy              409 source_busy
       ContextTooLong          422 context_too_long
       RateLimited             429 rate_limited          (Retry-After)
       Busy                    503 busy                  (Retry-After)
       StorageUnavailable      503 storage_unavailable   (Retry-After)
+      Unavailable             503 unavailable           (Retry-After)
+      SearchUnavailable       502 search_unavailable
       EngineFailure           502 engine_error
         EngineTimeout         504 engine_timeout
       MailFailed              502 mail_failed
+      ConsoleError
+        WrongPassword         401 wrong_password
+        NotFromThisPage       403 not_from_this_page
 
     ConfigurationError        never reaches a client: it stops the start
     Unhealthy                 one dependency's short reason, for /readyz
@@ -58,6 +65,26 @@ class Unauthorized(ChatProxyError):
     public = "A valid key is needed: send it as 'Authorization: Bearer kb_...'."
 
 
+class ConsoleError(ChatProxyError):
+    """What only the console's pages tell; no API has these."""
+
+
+class WrongPassword(ConsoleError):
+    """A log-in whose name and password do not belong together; which of the two is wrong is not told."""
+
+    code = "wrong_password"
+    status = 401
+    public = "Name and password do not belong together."
+
+
+class NotFromThisPage(ConsoleError):
+    """A request to the console that none of its own pages has sent, or one that is too old."""
+
+    code = "not_from_this_page"
+    status = 403
+    public = "This came from another page, or from one that was left open for too long. Open the page again."
+
+
 class Forbidden(ChatProxyError):
     """A valid key without the scope that the route asks for."""
 
@@ -90,6 +117,22 @@ class TakenOver(ChatProxyError):
     public = "This answer is being continued on another connection."
 
 
+class SourceBusy(ChatProxyError):
+    """A source of knowledge that is being taken away cannot be changed or given again meanwhile."""
+
+    code = "source_busy"
+    status = 409
+    public = "This source is being removed."
+
+
+class JobEnded(ChatProxyError):
+    """Work that is done, has failed or was ended: there is nothing left to pause, resume or cancel."""
+
+    code = "job_ended"
+    status = 409
+    public = "This job has ended."
+
+
 class ContextTooLong(ChatProxyError):
     """What must be kept (system text, persona, newest message) does not fit the model's context window."""
 
@@ -112,6 +155,25 @@ class Busy(ChatProxyError):
     code = "busy"
     status = 503
     public = "All places in the queue are taken. Please try again shortly."
+
+
+class Unavailable(ChatProxyError):
+    """This process is about to start again, as Caddy says while it does: nothing was lost, and clients come back."""
+
+    code = "unavailable"
+    status = 503
+    public = "The chat is starting again. Please try again in a few seconds."
+
+    def __init__(self, detail: str = "", *, public: str | None = None, retry_after: int | None = 3) -> None:
+        super().__init__(detail, public=public, retry_after=retry_after)
+
+
+class SearchUnavailable(ChatProxyError):
+    """The owner's documents cannot be searched; answering without them is still possible."""
+
+    code = "search_unavailable"
+    status = 502
+    public = "The search service gave no usable answer."
 
 
 class StorageUnavailable(ChatProxyError):

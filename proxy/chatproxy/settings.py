@@ -7,15 +7,13 @@ file in NAME_FILE; a bad value stops the start with a message that names the var
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlsplit
 
-from email_validator import EmailNotValidError, validate_email
-
+from chatproxy import setting_kinds as kinds
 from chatproxy.errors import ConfigurationError
+from chatproxy.setting_kinds import Kind
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,97 +33,13 @@ class Option:
         return f"{self.name}_FILE" if self.secret else self.name
 
 
-def _whole(low: int, high: int) -> tuple[str, Callable[[str], int]]:
-    def parse(raw: str) -> int:
-        if not re.fullmatch(r"-?[0-9]{1,15}", raw) or not low <= int(raw) <= high:
-            raise ValueError
-        return int(raw)
-
-    return f"a whole number from {low} to {high}", parse
-
-
-def _choice(*names: str) -> tuple[str, Callable[[str], str]]:
-    def parse(raw: str) -> str:
-        if raw not in names:
-            raise ValueError
-        return raw
-
-    return "one of " + ", ".join(names), parse
-
-
-def _url(*schemes: str) -> tuple[str, Callable[[str], str]]:
-    def parse(raw: str) -> str:
-        parts = urlsplit(raw)
-        if parts.scheme not in schemes or not parts.netloc:
-            raise ValueError
-        return raw.rstrip("/")
-
-    return f"a URL starting with {' or '.join(s + '://' for s in schemes)}", parse
-
-
-def _urls(*schemes: str) -> tuple[str, Callable[[str], tuple[str, ...]]]:
-    kind, parse_one = _url(*schemes)
-
-    def parse(raw: str) -> tuple[str, ...]:
-        urls = tuple(parse_one(part.strip()) for part in raw.split(","))
-        if len(set(urls)) < len(urls):
-            raise ValueError
-        return urls
-
-    return f"{kind}, or several different ones separated by commas", parse
-
-
-def _origins(raw: str) -> tuple[str, ...]:
-    """Origins as browsers send them: lower case, no path, not even a slash."""
-    origins = tuple(origin.strip() for origin in raw.split(","))
-    if not all(re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?", origin) for origin in origins):
-        raise ValueError
-    return origins
-
-
-def _name(raw: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", raw):
-        raise ValueError
-    return raw
-
-
-def _host(raw: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", raw):
-        raise ValueError
-    return raw
-
-
-def _mail_address(raw: str) -> str:
-    try:
-        valid = validate_email(raw, check_deliverability=False, allow_smtputf8=False, globally_deliverable=False)
-    except EmailNotValidError:
-        raise ValueError from None
-    return valid.ascii_email or valid.normalized
-
-
-def _switch(raw: str) -> bool:
-    if raw not in ("on", "off"):
-        raise ValueError
-    return raw == "on"
-
-
-_SWITCH = ("on or off", _switch)
-_NAME = ("a name of letters, digits, '.', '-' and '_'", _name)
-_TEXT = ("text", str)
-_HOST = ("a host name or an IPv4 address", _host)
-_MAIL_ADDRESS = ("an e-mail address without a name, as chat@example.com", _mail_address)
-_PATH = ("a folder", Path)
-# Limits of use; 0 = none.
-_REQUESTS, _TOKENS, _STREAMS = _whole(0, 100_000), _whole(0, 999_999_999), _whole(0, 4096)
-_ORIGINS = ("a list of origins as https://lite.koboldai.net, with commas in between", _origins)
-_FILE = ("a file", Path)
 _SHORTEST_SECRET = 32  # characters
 _BOTS = Path("/etc/chatbot/bots")
+_HOLD = Path("/tmp/chatbot-hold.json")  # noqa: S108  nobody else is in the container
+_EVERYWHERE = ("0.0.0.0", 8080)  # noqa: S104  all its networks are internal
 
 
-def _option(
-    name: str, kind: tuple[str, Callable[[str], Any]], default: Any, meaning: str, *, secret: bool = False
-) -> Any:
+def _option(name: str, kind: Kind, default: Any, meaning: str, *, secret: bool = False) -> Any:
     option = Option(name, kind[0], kind[1], default, meaning, secret)
     return dataclasses.field(default=default, repr=not secret, metadata={"option": option})
 
@@ -135,91 +49,176 @@ class Settings:
     """The proxy's settings, checked. Build them with `from_environment`; tests give keyword arguments."""
 
     engine_api: str = _option(
-        "ENGINE_API", _choice("koboldcpp", "openai"), "koboldcpp", "the API that the engine speaks"
+        "ENGINE_API", kinds.choice("koboldcpp", "openai"), "koboldcpp", "the API that the engine speaks"
     )
     engine_urls: tuple[str, ...] = _option(
         "ENGINE_URL",
-        _urls("http", "https"),
+        kinds.urls("http", "https"),
         ("http://engine:5001",),
         "the engine's base URL; or several, separated by commas, that serve the same model",
     )
-    engine_api_key: str = _option("ENGINE_API_KEY", _TEXT, "", "key sent to an external engine", secret=True)
-    engine_slots: int = _option("ENGINE_SLOTS", _whole(1, 1024), 1, "answers each engine generates at the same time")
+    engine_api_key: str = _option("ENGINE_API_KEY", kinds.TEXT, "", "key sent to an external engine", secret=True)
+    engine_slots: int = _option(
+        "ENGINE_SLOTS", kinds.whole(1, 1024), 1, "answers each engine generates at the same time"
+    )
     engine_first_token_timeout: int = _option(
         "ENGINE_FIRST_TOKEN_TIMEOUT",
-        _whole(1, 7200),
+        kinds.whole(1, 7200),
         600,
         "seconds the engine may read a prompt before its first token",
     )
     engine_idle_timeout: int = _option(
         "ENGINE_IDLE_TIMEOUT",
-        _whole(1, 3600),
+        kinds.whole(1, 3600),
         120,
         "seconds of silence between two tokens before the engine is given up",
     )
-    model: str = _option("MODEL", _TEXT, "model", "the model's name, shown to clients and sent to external engines")
+    warm_start: bool = _option(
+        "WARM_START",
+        kinds.SWITCH,
+        False,
+        "whether the engine reads each bot's instructions before the first visitor comes",
+    )
+    model: str = _option("MODEL", kinds.TEXT, "model", "the model's name, shown to clients")
+    engine_model: str = _option(
+        "ENGINE_MODEL", kinds.TEXT, "", "the model's name as an external engine has it; empty: MODEL"
+    )
     model_file: Path | None = _option(  # noqa: RUF009 (a field)
-        "MODEL_FILE", _FILE, None, "the model's file, as this process sees it"
+        "MODEL_FILE", kinds.FILE, None, "the model's file, as this process sees it"
+    )
+    models_dir: Path = _option(  # noqa: RUF009 (a field)
+        "MODELS_DIR", kinds.PATH, Path("/models"), "folder of model files with their catalogue, for the console"
     )
     prompt_format: str = _option(
-        "PROMPT_FORMAT", _NAME, "chatml", "the prompt format that `format: auto` bots use; auto = the model file tells"
+        "PROMPT_FORMAT",
+        kinds.NAME,
+        "chatml",
+        "the prompt format that `format: auto` bots use; auto = the model file tells",
     )
     formats_dir: Path | None = _option(  # noqa: RUF009 (a field)
-        "FORMATS_DIR", _PATH, None, "folder of the operator's own prompt formats"
+        "FORMATS_DIR", kinds.PATH, None, "folder of the operator's own prompt formats"
     )
     context_size: int = _option(
-        "CONTEXT_SIZE", _whole(256, 1 << 20), 4096, "tokens of one conversation's context window"
+        "CONTEXT_SIZE", kinds.whole(256, 1 << 20), 4096, "tokens of one conversation's context window"
     )
-    mongo_url: str = _option("MONGO_URL", _url("mongodb", "mongodb+srv"), "mongodb://mongo:27017", "MongoDB's address")
-    mongo_database: str = _option("MONGO_DATABASE", _NAME, "chatbot", "the database that holds history and keys")
-    mongo_user: str = _option("MONGO_USER", _NAME, "", "MongoDB user; empty means no authentication")
-    mongo_password: str = _option("MONGO_PASSWORD", _TEXT, "", "that user's password", secret=True)
-    chroma_url: str = _option("CHROMA_URL", _url("http", "https"), "http://chroma:8000", "Chroma's base URL")
-    chroma_token: str = _option("CHROMA_TOKEN", _TEXT, "", "token that Chroma asks for", secret=True)
+    image_tokens: int | None = _option(
+        "IMAGE_TOKENS",
+        kinds.whole(1, 1 << 16),
+        None,
+        "tokens that one image takes at most; empty: as the engine tells, or a careful estimate",
+    )
+    hold_file: Path = _option(  # noqa: RUF009 (a field)
+        "HOLD_FILE", kinds.FILE, _HOLD, "the file that tells to admit nobody for a while, on a tmpfs of the container"
+    )
+    mongo_url: str = _option(
+        "MONGO_URL", kinds.url("mongodb", "mongodb+srv"), "mongodb://mongo:27017", "MongoDB's address"
+    )
+    mongo_database: str = _option("MONGO_DATABASE", kinds.NAME, "chatbot", "the database that holds history and keys")
+    mongo_user: str = _option("MONGO_USER", kinds.NAME, "", "MongoDB user; empty means no authentication")
+    mongo_password: str = _option("MONGO_PASSWORD", kinds.TEXT, "", "that user's password", secret=True)
+    chroma_url: str = _option("CHROMA_URL", kinds.url("http", "https"), "http://chroma:8000", "Chroma's base URL")
+    chroma_token: str = _option("CHROMA_TOKEN", kinds.TEXT, "", "token that Chroma asks for", secret=True)
     embeddings_url: str = _option(
-        "EMBEDDINGS_URL", _url("http", "https"), "http://embeddings:8080", "base URL of the embeddings service"
+        "EMBEDDINGS_URL", kinds.url("http", "https"), "http://embeddings:8080", "base URL of the embeddings service"
     )
-    bots_dir: Path = _option("BOTS_DIR", _PATH, _BOTS, "folder of the bots' YAML files")  # noqa: RUF009 (a field)
-    default_bot: str = _option("DEFAULT_BOT", _NAME, "assistant", "the bot that answers when none is named")
-    queue_size: int = _option("QUEUE_SIZE", _whole(0, 10_000), 32, "requests that may wait for the engine")
-    stream_cap: int = _option("STREAM_CAP", _whole(1, 4096), 64, "requests that may wait or generate at the same time")
-    key_requests_per_minute: int = _option("KEY_REQUESTS_PER_MINUTE", _REQUESTS, 0, "questions per minute of one key")
-    key_tokens_per_day: int = _option("KEY_TOKENS_PER_DAY", _TOKENS, 0, "tokens per day of one key")
-    key_streams: int = _option("KEY_STREAMS", _STREAMS, 0, "answers in progress at a time of one key")
+    words_dir: Path = _option(  # noqa: RUF009 (a field)
+        "WORDS_DIR", kinds.PATH, Path("/var/lib/chatbot/words"), "folder of the word index, shared with the worker"
+    )
+    worker_port: int = _option(
+        "WORKER_PORT", kinds.whole(1, 65535), 8081, "port of the worker's own /healthz, on loopback"
+    )
+    crawler_agent: str = _option(
+        "CRAWLER_AGENT",
+        kinds.AGENT,
+        "chatbot-crawler/1.0",
+        "how the worker names itself to websites: NAME/VERSION (+URL)",
+    )
+    ocr_languages: str = _option(
+        "OCR_LANGUAGES", kinds.LANGUAGES, "eng", "languages of scanned pages, as tesseract calls them, joined by +"
+    )
+    vision_descriptions: str = _option(
+        "VISION_DESCRIPTIONS",
+        kinds.choice("auto", "off"),
+        "auto",
+        "whether an engine that can see describes the pictures that are read",
+    )
+    bots_dir: Path = _option("BOTS_DIR", kinds.PATH, _BOTS, "folder of the bots' YAML files")  # noqa: RUF009 (a field)
+    default_bot: str = _option("DEFAULT_BOT", kinds.NAME, "assistant", "the bot that answers when none is named")
+    queue_size: int = _option("QUEUE_SIZE", kinds.whole(0, 10_000), 32, "requests that may wait for the engine")
+    stream_cap: int = _option(
+        "STREAM_CAP", kinds.whole(1, 4096), 64, "requests that may wait or generate at the same time"
+    )
+    key_requests_per_minute: int = _option(
+        "KEY_REQUESTS_PER_MINUTE", kinds.REQUESTS, 0, "questions per minute of one key"
+    )
+    key_tokens_per_day: int = _option("KEY_TOKENS_PER_DAY", kinds.TOKENS, 0, "tokens per day of one key")
+    key_streams: int = _option("KEY_STREAMS", kinds.STREAMS, 0, "answers in progress at a time of one key")
     address_requests_per_minute: int = _option(
-        "ADDRESS_REQUESTS_PER_MINUTE", _REQUESTS, 0, "questions per minute of one address"
+        "ADDRESS_REQUESTS_PER_MINUTE", kinds.REQUESTS, 0, "questions per minute of one address"
     )
-    address_tokens_per_day: int = _option("ADDRESS_TOKENS_PER_DAY", _TOKENS, 0, "tokens per day of one address")
-    address_streams: int = _option("ADDRESS_STREAMS", _STREAMS, 0, "answers in progress at a time of one address")
+    address_tokens_per_day: int = _option("ADDRESS_TOKENS_PER_DAY", kinds.TOKENS, 0, "tokens per day of one address")
+    address_streams: int = _option("ADDRESS_STREAMS", kinds.STREAMS, 0, "answers in progress at a time of one address")
     visitor_secret: str = _option(
         "VISITOR_SECRET",
-        _TEXT,
+        kinds.TEXT,
         "",
         "what visitors' tokens are signed with; without it they end with the process",
         secret=True,
     )
     visitor_requests_per_minute: int = _option(
-        "VISITOR_REQUESTS_PER_MINUTE", _REQUESTS, 20, "questions per minute of one visitor of a web page"
+        "VISITOR_REQUESTS_PER_MINUTE", kinds.REQUESTS, 20, "questions per minute of one visitor of a web page"
     )
-    visitor_tokens_per_day: int = _option("VISITOR_TOKENS_PER_DAY", _TOKENS, 0, "tokens per day of one visitor")
-    visitor_streams: int = _option("VISITOR_STREAMS", _STREAMS, 2, "answers in progress at a time of one visitor")
+    visitor_tokens_per_day: int = _option("VISITOR_TOKENS_PER_DAY", kinds.TOKENS, 0, "tokens per day of one visitor")
+    visitor_streams: int = _option("VISITOR_STREAMS", kinds.STREAMS, 2, "answers in progress at a time of one visitor")
     visitor_address_streams: int = _option(
-        "VISITOR_ADDRESS_STREAMS", _STREAMS, 8, "answers in progress at a time of all visitors of one address"
+        "VISITOR_ADDRESS_STREAMS", kinds.STREAMS, 8, "answers in progress at a time of all visitors of one address"
     )
-    new_visitors_per_hour: int = _option("NEW_VISITORS_PER_HOUR", _REQUESTS, 60, "new visitors per hour of one address")
-    chat_page: bool = _option("CHAT_PAGE", _SWITCH, True, "whether the page /chat is there, for everybody")
-    max_body_bytes: int = _option("MAX_BODY_BYTES", _whole(1024, 1 << 30), 10_000_000, "largest request body, in bytes")
+    new_visitors_per_hour: int = _option(
+        "NEW_VISITORS_PER_HOUR", kinds.REQUESTS, 60, "new visitors per hour of one address"
+    )
+    chat_page: bool = _option("CHAT_PAGE", kinds.SWITCH, True, "whether the page /chat is there, for everybody")
+    max_body_bytes: int = _option(
+        "MAX_BODY_BYTES", kinds.whole(1024, 1 << 30), 10_000_000, "largest request body, in bytes"
+    )
     kobold_origins: tuple[str, ...] = _option(
-        "KOBOLD_ORIGINS", _ORIGINS, (), "web pages of other origins that may call the Kobold API"
+        "KOBOLD_ORIGINS", kinds.ORIGINS, (), "web pages of other origins that may call the Kobold API"
     )
-    smtp_host: str = _option("SMTP_HOST", _HOST, "", "the mail server; empty means no e-mail is sent")
-    smtp_port: int = _option("SMTP_PORT", _whole(1, 65535), 587, "its port")
-    smtp_tls: str = _option("SMTP_TLS", _choice("starttls", "tls", "none"), "starttls", "how its connection is secured")
-    smtp_user: str = _option("SMTP_USER", _TEXT, "", "user that it asks for; empty means no log-in")
-    smtp_password: str = _option("SMTP_PASSWORD", _TEXT, "", "that user's password", secret=True)
-    smtp_from: str = _option("SMTP_FROM", _MAIL_ADDRESS, "", "the address that e-mails come from")
-    trusted_hops: int = _option("TRUSTED_HOPS", _whole(0, 5), 1, "reverse proxies in front whose X-Forwarded-* count")
-    log_level: str = _option("LOG_LEVEL", _choice("debug", "info", "warning", "error"), "info", "least severe log line")
+    smtp_host: str = _option("SMTP_HOST", kinds.HOST, "", "the mail server; empty means no e-mail is sent")
+    smtp_port: int = _option("SMTP_PORT", kinds.whole(1, 65535), 587, "its port")
+    smtp_tls: str = _option(
+        "SMTP_TLS", kinds.choice("starttls", "tls", "none"), "starttls", "how its connection is secured"
+    )
+    smtp_user: str = _option("SMTP_USER", kinds.TEXT, "", "user that it asks for; empty means no log-in")
+    smtp_password: str = _option("SMTP_PASSWORD", kinds.TEXT, "", "that user's password", secret=True)
+    smtp_from: str = _option("SMTP_FROM", kinds.MAIL_ADDRESS, "", "the address that e-mails come from")
+    listen: tuple[str, int] = _option(
+        "LISTEN", kinds.LISTENER, _EVERYWHERE, "where the proxy listens for what comes from the world"
+    )
+    console_listen: tuple[str, int] | None = _option(
+        "CONSOLE_LISTEN", kinds.LISTENER, None, "where the console listens; empty means there is none"
+    )
+    engine_ui_listen: tuple[str, int] | None = _option(
+        "ENGINE_UI_LISTEN", kinds.LISTENER, None, "where the engine's own page is; empty means nowhere"
+    )
+    domain: str = _option("DOMAIN", kinds.TEXT, "localhost", "the public name, whose certificate is looked at")
+    edge: tuple[str, int] | None = _option(
+        "EDGE_ADDRESS",
+        kinds.LISTENER,
+        None,
+        "the TLS server that shows that certificate; empty means it is not looked at",
+    )
+    metrics_listen: tuple[str, int] | None = _option(
+        "METRICS_LISTEN", kinds.LISTENER, None, "where the worker tells its figures to Prometheus; empty means nowhere"
+    )
+    public_url: str = _option(
+        "PUBLIC_URL", kinds.url("https", "http"), "https://localhost", "where the world reaches this server"
+    )
+    trusted_hops: int = _option(
+        "TRUSTED_HOPS", kinds.whole(0, 5), 1, "reverse proxies in front whose X-Forwarded-* count"
+    )
+    log_level: str = _option(
+        "LOG_LEVEL", kinds.choice("debug", "info", "warning", "error"), "info", "least severe log line"
+    )
 
     def __post_init__(self) -> None:
         if 0 < len(self.visitor_secret) < _SHORTEST_SECRET:
@@ -235,6 +234,10 @@ class Settings:
             )
         if self.mongo_user and not self.mongo_password:
             raise ConfigurationError(f"MONGO_USER is {self.mongo_user!r} but MONGO_PASSWORD_FILE is not set")
+        ports = [place[1] for place in (self.listen, self.console_listen, self.engine_ui_listen) if place]
+        if len(set(ports)) < len(ports):
+            # What a request is for is told by the port that it came to.
+            raise ConfigurationError("LISTEN, CONSOLE_LISTEN and ENGINE_UI_LISTEN need different ports")
         if self.smtp_host:
             self._check_mail()
 
@@ -248,6 +251,11 @@ class Settings:
             raise ConfigurationError("SMTP_USER and the password in SMTP_PASSWORD_FILE must be ASCII")
         if self.smtp_tls == "none" and self.smtp_user:
             raise ConfigurationError("SMTP_TLS='none' would send SMTP_USER's password for everybody to read")
+
+    @property
+    def asked_model(self) -> str:
+        """The name that the engine is asked for."""
+        return self.engine_model or self.model
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:

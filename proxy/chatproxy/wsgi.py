@@ -5,21 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from wsgiref.types import WSGIApplication
 
-from flask import Flask
-
-from chatproxy.app import create_app
+from chatproxy.app import by_listener, create_apps
 from chatproxy.errors import ConfigurationError
 from chatproxy.settings import Settings
 
 _WORKER_BOOT_ERROR = 3  # gunicorn.arbiter.Arbiter.WORKER_BOOT_ERROR
 
 
-def _start() -> Flask:
+def _start() -> WSGIApplication:
     try:
         settings = Settings.from_environment(os.environ)
         _log_to_stderr(settings.log_level)
-        return create_app(settings)
+        return by_listener(settings, create_apps(settings))
     except ConfigurationError as error:
         print(f"chatproxy cannot start: {error}", file=sys.stderr, flush=True)
         # gunicorn gives up on this code alone. Any other would make it start workers for ever, behind an open port that

@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 from scripts.lib import (
     apt,
-    docker_daemon,
     dotenv,
-    fetch,
     findings,
-    images,
+    gpus,
     log,
     paths,
     pip_settings,
     preflight,
+    preflight_gpu,
     resolve,
     settings,
-    shell,
     sources,
     stage,
 )
 from scripts.lib.failure import Failure
+from scripts.lib.gpus import Use
 from scripts.lib.host import Host
 from scripts.lib.models import Model
 from scripts.lib.preflight import Verdict
 from scripts.lib.settings import Settings
+from scripts.lib.situation import Situation
 from scripts.lib.sources import Choice
 
-_MODEL_STAMPS = paths.STAMPS / "models.json"
 _SOURCES_STAMP = paths.STAMPS / "sources"
-_CA_INSIDE = "/etc/ssl/host-ca.pem"
 
 
 def earlier_sources() -> str:
@@ -95,6 +91,19 @@ def decide(verdict: Verdict, host: Host, wanted: Settings, *, gpu: bool) -> tupl
     return choice, model
 
 
+def cards(host: Host, wanted: Settings, choice: Choice, model: Model, *, gpu: bool) -> Use | None:
+    """The cards for the engine, their reservation written; None for the CPU, also where an error was waved through."""
+    situation = Situation(host, wanted, model, choice, gpu_wished=gpu)
+    if not preflight_gpu.usable(situation):
+        if gpu:
+            log.warn("the engine computes on the CPU: see the findings above")
+        return None
+    use = gpus.use(wanted, host, choice, model)
+    use.write_reservation(host)
+    log.ok(f"the engine computes on {use.names}, through {use.backend}")
+    return use
+
+
 def ca_bundle() -> str:
     """The host's certificate authorities, installed if the machine has none."""
     bundle = resolve.ca_bundle(os.environ)
@@ -116,54 +125,3 @@ def stage_files(wanted: Settings, choice: Choice) -> None:
     ):
         log.ok(f"koboldcpp's source staged from {wanted['KOBOLDCPP_SOURCE']}")
     stage.stage_torch(pip_settings.torch_wheels())
-
-
-def fetch_model(model: Model, values: dict[str, str]) -> None:
-    """Have the weights in models/, whole. They are checked once; after that, size and time tell of changes."""
-    target = paths.MODELS / model.file
-    if model.source is None or _known_whole(target):
-        return
-    if not fetch.is_whole(model, target):
-        log.step(f"model: {model.title}, {log.size(model.size)}")
-        _fetch_in_container(model, values["CA_BUNDLE"])
-        log.ok(f"{model.file} is there, its checksum is right")
-    _remember(target)
-
-
-def _fetch_in_container(model: Model, bundle: str) -> None:
-    owner = paths.MODELS.stat()
-    mounts = {paths.MODELS: "/models", paths.ROOT / "scripts": "/app/scripts:ro", Path(bundle): f"{_CA_INSIDE}:ro"}
-    options = [part for here, there in mounts.items() for part in ("--volume", f"{here}:{there}")]
-    environment = {"PIP_CERT": _CA_INSIDE, "PIP_INDEX_URL": pip_settings.value("index-url")}
-    environment |= {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
-    options += [part for name, value in environment.items() if value for part in ("--env", f"{name}={value}")]
-    command = ["run", "--rm", "--init", "--user", f"{owner.st_uid}:{owner.st_gid}", *options]
-    shell.logged(
-        docker_daemon.docker(
-            *command, images.FETCH, "-u", "-m", "scripts.lib.fetch", model.name, "--models", "/models"
-        ),
-        what=f"fetching {model.name}",
-        failure_id="model.fetch_failed",
-        hint="what has arrived is kept: `make up` again goes on from there",
-        show=lambda line: line.strip() if "%" in line else None,
-    )
-
-
-def _known_whole(target: Path) -> bool:
-    try:
-        known: dict[str, list[int]] = json.loads(_MODEL_STAMPS.read_text(encoding="utf-8"))
-        state = target.stat()
-    except (OSError, ValueError):
-        return False
-    return known.get(target.name) == [state.st_size, state.st_mtime_ns]
-
-
-def _remember(target: Path) -> None:
-    state = target.stat()
-    _MODEL_STAMPS.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        known = json.loads(_MODEL_STAMPS.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        known = {}
-    known[target.name] = [state.st_size, state.st_mtime_ns]
-    _MODEL_STAMPS.write_text(json.dumps(known), encoding="utf-8")

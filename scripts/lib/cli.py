@@ -6,7 +6,7 @@ import fcntl
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from scripts.lib import log, paths
@@ -36,6 +36,11 @@ def run(verb: str, work: Callable[[], int | None]) -> int:
             file.write(traceback.format_exc())
         log.error(f"unexpected: {type(error).__name__}: {error} (the full report is in {log.file()})")
         return _UNEXPECTED
+
+
+def flag(name: str, given: Mapping[str, str] = os.environ) -> bool:
+    """Whether a flag of a command is on: NAME=1, or any word but 0 and false. Off where it is not given or empty."""
+    return given.get(name, "") not in ("", "0", "false")
 
 
 @contextmanager

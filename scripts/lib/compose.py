@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 from scripts.lib import docker_daemon, paths, resolve, settings, shell
 from scripts.lib.failure import Failure
 
 _PS_ATTEMPTS = 10
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+# Services that are there under some settings only, by the profile that brings them.
+PROFILES = {"engine": "engine", "wireguard": "wireguard", "prometheus": "monitoring", "grafana": "grafana"}
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,16 @@ class Compose:
     def run_in(self, service: str, command: Sequence[str], timeout: float = 60) -> tuple[int, str, str]:
         """Run a command inside a running service."""
         return self.ask("exec", "-T", service, *command, timeout=timeout)
+
+    def feed(self, service: str, command: Sequence[str], given: BinaryIO, timeout: float) -> tuple[int, str, str]:
+        """Run a command inside a running service, with a file as its stdin."""
+        words = self.command("exec", "-T", service, *command)
+        return shell.capture(words, timeout=timeout, env=self.environment(), given=given)
+
+    def follow(self, service: str, command: Sequence[str]) -> Iterator[str]:
+        """The lines that a command inside a running service prints, as they come."""
+        words = self.command("exec", "-T", service, *command)
+        yield from shell.lines(words, env=self.environment())
 
     def logs(self, service: str, lines: int) -> list[str]:
         _, out, err = self.ask("logs", "--no-color", "--no-log-prefix", "--tail", str(lines), service, timeout=20)

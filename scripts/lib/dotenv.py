@@ -81,6 +81,31 @@ def with_new_settings(current: str, example: str) -> tuple[str, list[str]]:
     return current + gap + newline + newline.join(lines) + newline, added
 
 
+def with_values(current: str, values: Mapping[str, str], remark: str = "", mark: str = "") -> str:
+    """`current` with these values, and above each the line `# remark` if there is one; all else stays byte for byte.
+
+    The last assignment of a name is the one that counts, so that one is changed; what is not there is appended. A
+    comment beginning with `mark` right above an assignment was written by an earlier call, and is replaced.
+    """
+    newline = "\r\n" if "\r\n" in current else "\n"
+    lines = current.splitlines(keepends=True)
+    told = [f"# {remark}{newline}"] if remark else []
+    for name, value in values.items():
+        pattern = re.compile(rf"^(\ufeff?\s*(?:export\s+)?{re.escape(name)}\s*=\s*)(.*?)(\s+#.*)?(\r?\n?)$", re.DOTALL)
+        found = [number for number, line in enumerate(lines) if pattern.match(line)]
+        if not found:
+            if lines and not lines[-1].endswith("\n"):
+                lines[-1] += newline
+            lines += [*told, f"{name}={quote(value)}{newline}"]
+            continue
+        at = found[-1]
+        if parts := pattern.match(lines[at]):
+            lines[at] = f"{parts[1]}{quote(value)}{parts[3] or ''}{parts[4]}"
+        above = lines[at - 1] if at else ""
+        lines[at - bool(mark and above.startswith(f"# {mark}")) : at] = told
+    return "".join(lines)
+
+
 def write_private(path: Path, text: str) -> None:
     """Put `text` at `path` with mode 0600 in one step: a reader finds the old file or the new one, never half."""
     path.parent.mkdir(parents=True, exist_ok=True)

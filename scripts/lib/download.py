@@ -9,9 +9,12 @@ import os
 import ssl
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from scripts.lib import log
 from scripts.lib.failure import Failure
@@ -25,8 +28,35 @@ _READ_TIMEOUT_S = 30.0
 _FRUITLESS_ATTEMPTS = 6
 
 
+@dataclass(frozen=True)
+class Expected:
+    """What a file has to be: size in bytes (0 = not known), and SHA-256 or, where the source tells no other checksum
+    (small files in a repository), git's id of it."""
+
+    size: int = 0
+    sha256: str = ""
+    blob: str = ""
+
+    def wrong(self, path: Path) -> str:
+        """What is wrong with the file at `path`, in words; "" when nothing is."""
+        size = path.stat().st_size
+        if self.size and size != self.size:
+            return f"{size} bytes, expected {self.size}"
+        found = sha256_of(path) if self.sha256 else _blob_of(path)
+        wanted = self.sha256 or self.blob
+        return "" if found == wanted else f"checksum {found[:16]}..., expected {wanted[:16]}..."
+
+
 def sha256_of(path: Path) -> str:
-    digest = hashlib.sha256()
+    return _hashed(path, hashlib.sha256())
+
+
+def _blob_of(path: Path) -> str:
+    """Git's id of a file's content (git-hash-object)."""
+    return _hashed(path, hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False))
+
+
+def _hashed(path: Path, digest: hashlib._Hash) -> str:
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
@@ -36,45 +66,83 @@ def sha256_of(path: Path) -> str:
 def download(
     url: str,
     target: Path,
-    sha256: str,
+    expected: Expected,
     progress: Progress = lambda done, total: None,
     pause: Callable[[float], None] = time.sleep,
+    headers: Mapping[str, str] | None = None,
 ) -> None:
     """Put what `url` holds at `target`. What has arrived waits in `target`.part, for this run and for the next.
 
-    Failure `download.checksum` when the whole file is not the one expected (it is thrown away then),
-    `download.failed` when the server stays away, `disk.full` when there is no room.
+    `headers` go to the server of `url` alone. Failure `download.checksum` when the whole file is not the one expected
+    (it is thrown away then), `download.failed` when the server stays away, `model.gated` and `model.source_gone` when
+    it refuses, `disk.full` when there is no room.
     """
     part = target.with_name(target.name + ".part")
+    order = _Order(url, headers or {}, expected.size)
+    missing = expected.size - _length(part)
+    if missing > _free(part):
+        raise no_space(part)
     resumed = part.exists()
-    _until_whole(url, part, progress, pause)
-    if sha256_of(part) != sha256 and resumed:
+    _until_whole(order, part, progress, pause)
+    wrong = expected.wrong(part)
+    if wrong and resumed:
         # An older or damaged beginning: once more from the start before blaming the server.
         part.unlink()
-        _until_whole(url, part, progress, pause)
-    found = sha256_of(part)
-    if found != sha256:
+        _until_whole(order, part, progress, pause)
+        wrong = expected.wrong(part)
+    if wrong:
         part.unlink()
         raise Failure(
             "download.checksum",
-            f"{target.name} arrived with SHA-256 {found[:16]}..., expected {sha256[:16]}...; it was thrown away",
+            f"{target.name} arrived with {wrong}; it was thrown away",
             "try again; if it stays so, something between here and its home changes files",
         )
     part.replace(target)
 
 
-def _until_whole(url: str, part: Path, progress: Progress, pause: Callable[[float], None]) -> None:
+def _free(path: Path) -> int:
+    state = os.statvfs(path.parent)
+    return state.f_bavail * state.f_frsize
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What is asked for; size is 0 where it is not known."""
+
+    url: str
+    headers: Mapping[str, str]
+    size: int
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """A storage that a hub leads to has its permission in its address, and must not see the hub's token."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        """See urllib: it copies all headers but the unredirected ones."""
+        new = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if new is not None and _home(newurl) == _home(req.full_url):
+            for name, value in req.unredirected_hdrs.items():
+                new.add_unredirected_header(name, value)
+        return new
+
+
+def _home(url: str) -> tuple[str, str]:
+    parts = urllib.parse.urlsplit(url)
+    return parts.scheme, parts.netloc
+
+
+def _until_whole(order: _Order, part: Path, progress: Progress, pause: Callable[[float], None]) -> None:
     fruitless = 0
     while True:
         before = _length(part)
+        if order.size and before >= order.size:
+            return
         try:
-            _continue(url, part, progress)
+            _continue(order, part, progress)
         except urllib.error.HTTPError as error:
             problem: Exception = error
             if error.code in (401, 403, 404, 410):
-                raise Failure(
-                    "download.failed", f"{part.stem}: the server answered {error.code}", "try again later"
-                ) from error
+                raise _refused(part, error.code) from error
         except (http.client.HTTPException, OSError) as error:
             if error_is_no_space(error):
                 raise no_space(part) from error
@@ -88,13 +156,24 @@ def _until_whole(url: str, part: Path, progress: Progress, pause: Callable[[floa
         pause(min(2.0**fruitless, 20.0) - 0.5)
 
 
-def _continue(url: str, part: Path, progress: Progress) -> None:
+def _refused(part: Path, status: int) -> Failure:
+    if status in (401, 403):
+        hint = "accept the model's licence on its page, and name a file with your access token in MODEL_TOKEN_FILE"
+        return Failure("model.gated", f"{part.stem}: the server refuses it (it answered {status})", hint)
+    hint = "try again later; if it stays so, choose another model"
+    return Failure("model.source_gone", f"{part.stem}: it is not there any more (the server answered {status})", hint)
+
+
+def _continue(order: _Order, part: Path, progress: Progress) -> None:
     """Append what is missing. Raises OSError or HTTPException when the connection ends too early."""
     have = _length(part)
-    # The address is pip's, and what comes from there is checked against the catalogue's SHA-256.
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})  # noqa: S310
+    # The address is pip's or the model hub's, and what comes from there is checked against a known checksum.
+    request = urllib.request.Request(order.url, headers={"Range": f"bytes={have}-"} if have else {})  # noqa: S310
+    for name, value in order.headers.items():
+        request.add_unredirected_header(name, value)
+    opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=_tls()), _Redirects)
     try:
-        response = urllib.request.urlopen(request, timeout=_READ_TIMEOUT_S, context=_tls())  # noqa: S310
+        response = opener.open(request, timeout=_READ_TIMEOUT_S)
     except urllib.error.HTTPError as error:
         # Range not satisfiable: nothing is missing any more, or the part is longer than the file. The checksum decides.
         if error.code == 416 and have:
@@ -105,12 +184,14 @@ def _continue(url: str, part: Path, progress: Progress) -> None:
         if have and response.status != 206:
             have = 0
         length = int(response.headers.get("Content-Length") or 0)
-        total = have + length if length else 0
+        total = have + length if length else order.size
         with part.open("ab" if have else "wb") as file:
             while chunk := response.read(_CHUNK):
                 file.write(chunk)
                 have += len(chunk)
                 progress(have, total)
+                if order.size and have > order.size:
+                    break  # it is another file, and could go on for ever: the checksum says so
             file.flush()
             os.fsync(file.fileno())
     if total and have < total:

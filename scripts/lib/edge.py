@@ -14,7 +14,7 @@ from typing import Any
 
 from scripts.lib import paths
 from scripts.lib.compose import Compose
-from scripts.lib.settings import is_public_name
+from scripts.lib.setting_checks import is_public_name
 
 CA_FILE = paths.STATE / "caddy-root.crt"
 _CA_IN_CADDY = "/data/caddy/pki/authorities/local/root.crt"
@@ -55,12 +55,21 @@ class Edge:
             context.load_verify_locations(CA_FILE)
         return context
 
+    def connection(self, timeout: float) -> http.client.HTTPConnection:
+        """To this machine, under the published name. Requests need `host` as their Host header."""
+        return _ThisMachine(self.domain, self.port, self.context(), timeout)
+
+    @property
+    def host(self) -> str:
+        """What http.client cannot know: the name with its port, as Caddy matches it."""
+        return self.url.removeprefix("https://")
+
     def get(self, path: str, timeout: float = 10) -> tuple[int, bytes]:
         """(status, body) of a GET. OSError (ssl.SSLError among them) when no answer came."""
-        connection = _ThisMachine(self.domain, self.port, self.context(), timeout)
+        connection = self.connection(timeout)
         try:
             # http.client would put the port beside a name it was not told about; Caddy matches the bare name.
-            connection.request("GET", path, headers={"Host": self.url.removeprefix("https://")})
+            connection.request("GET", path, headers={"Host": self.host})
             response = connection.getresponse()
             return response.status, response.read()
         except http.client.HTTPException as error:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from scripts.lib import log, observed
+from scripts.lib import external, log, observed
 from scripts.lib.compose import Compose
 from scripts.lib.edge import Edge
 from scripts.lib.failure import Failure
-from scripts.lib.findings import ERROR, WARNING, Finding
+from scripts.lib.findings import ERROR, INFO, WARNING, Finding
 from scripts.lib.observed import Running
 from scripts.lib.settings import Settings, valid
 
 _TLS_WAIT_S = 5.0
 _MANY_RESTARTS = 3
 _NEARLY_FULL = 0.92
+# The engine tells its layers once, when it loads the model; at most 30 MB of log are kept.
+_WHOLE_LOG = 200_000
+_OFFLOADED = re.compile(r"offloaded (\d+)/(\d+) layers to GPU")
 
 
 def stack(appliance: Compose, wanted: Settings, values: Mapping[str, str]) -> Iterator[Finding]:
@@ -33,6 +37,8 @@ def _stack(appliance: Compose, wanted: Settings, values: Mapping[str, str]) -> I
     proxy = next((one for one in running if one.service == "proxy"), None)
     if proxy is not None and proxy.state == "running":
         yield from judge_readyz(observed.readyz_inside(appliance))
+    if values.get("GPU"):
+        yield from judge_layers(values, appliance.logs("engine", _WHOLE_LOG))
     caddy_runs = any(one.service == "caddy" and one.state == "running" for one in running)
     if caddy_runs and valid(wanted, "DOMAIN", "HTTPS_PORT"):
         edge = Edge(wanted["DOMAIN"], wanted.number("HTTPS_PORT"))
@@ -83,6 +89,22 @@ def judge_readyz(answer: Mapping[str, Any] | None) -> Iterator[Finding]:
             yield Finding("proxy.not_ready", ERROR, fact, hint)
 
 
+def judge_layers(values: Mapping[str, str], said: Iterable[str]) -> Iterator[Finding]:
+    """Whether the engine has put on the GPU what it was told to, by its own word (llama.cpp's, in koboldcpp too)."""
+    last = [match for line in said if (match := _OFFLOADED.search(line))][-1:]
+    planned = int(values.get("GPU_LAYERS_RESOLVED", "-1"))
+    for match in last:
+        done, every = int(match[1]), int(match[2])
+        if done < min(planned, every):
+            fact = f"the engine has {done} of {every} layers on the GPU, {planned} were planned"
+            yield Finding("gpu.layers_lost", WARNING, fact, "`make logs SERVICE=engine` says why; then `make restart`")
+        elif done:
+            yield Finding("gpu.in_use", INFO, f"the engine has {done} of {every} layers on {values.get('GPU_NAMES')}")
+        else:
+            fact = f"the engine has none of its {every} layers on {values.get('GPU_NAMES')}"
+            yield Finding("gpu.idle", WARNING, fact, "`make logs SERVICE=engine` says why")
+
+
 def judge_tls(edge: Edge, trouble: str | None) -> Iterator[Finding]:
     if trouble is None:
         return
@@ -96,6 +118,8 @@ def judge_tls(edge: Edge, trouble: str | None) -> Iterator[Finding]:
 def judge_applied(wanted: Settings, values: Mapping[str, str]) -> Iterator[Finding]:
     """Settings that were edited since the last `make up`, as far as the resolved values tell."""
     for name, resolved in (("MODEL", "MODEL_NAME"), ("DOMAIN", "CADDY_SITE")):
+        if name == "MODEL" and external.named(wanted):
+            continue  # a name that is only shown
         now, then = wanted[name].removeprefix("models/"), values.get(resolved, "")
         if then and now not in (then, values.get("MODEL_FILE"), then.strip("[]")) and name not in values:
             fact = f"{name}={wanted[name]} in .env is not what runs ({then})"

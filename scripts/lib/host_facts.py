@@ -16,16 +16,19 @@ from pathlib import Path
 from scripts.lib import (
     docker_daemon,
     docker_install,
+    gpu_facts,
     network_facts,
     paths,
     pip_settings,
     secret_files,
+    shapes,
     shell,
     sources,
     stage,
 )
 from scripts.lib.host import Host, with_overrides
-from scripts.lib.settings import Settings, is_public_name, valid
+from scripts.lib.setting_checks import is_public_name
+from scripts.lib.settings import Settings, valid
 
 _DNS_TIMEOUT_S = 5.0
 _DOCKER_TIMEOUT_S = 15.0
@@ -41,6 +44,7 @@ def collect(settings: Settings, *, probe: bool = True) -> Host:
     own_ports, containers = _published(settings.project) if daemon else (frozenset(), {})
     flags, cores = cpu()
     memory, swap = memory_sizes()
+    gpus, nvidia_trouble = gpu_facts.collect(settings.project if daemon else "")
     with ThreadPoolExecutor(max_workers=2) as pool:
         reachable = pool.submit(sources.probe, settings) if probe else None
         domain = pool.submit(_resolve, settings["DOMAIN"]) if probe and valid(settings, "DOMAIN") else None
@@ -63,6 +67,7 @@ def collect(settings: Settings, *, probe: bool = True) -> Host:
             # A container is a better name for the holder than Docker's own forwarding process.
             ports={port: containers.get(port, holder) for port, holder in network_facts.listening().items()},
             own_ports=own_ports,
+            udp_ports={port: containers.get(port, holder) for port, holder in network_facts.bound().items()},
             docker_cli=shell.which("docker") is not None,
             # A daemon that answers without a dockerd here is somebody else's (a mounted socket, a remote DOCKER_HOST).
             docker_engine=shell.which("dockerd") is not None or daemon is not None,
@@ -70,14 +75,26 @@ def collect(settings: Settings, *, probe: bool = True) -> Host:
             engine_version=docker_install.version_of(str(daemon["ServerVersion"])) if daemon else (),
             compose_version=docker_install.plugin_version("compose"),
             buildx_version=docker_install.plugin_version("buildx"),
-            gpu=bool(daemon and "nvidia" in (daemon.get("Runtimes") or {})) or shell.which("nvidia-ctk") is not None,
+            gpus=gpus,
+            nvidia_trouble=nvidia_trouble,
+            render_group=gpu_facts.render_group(gpus),
+            nvidia_toolkit=shell.which("nvidia-ctk") is not None,
+            nvidia_runtime=bool(daemon and "nvidia" in (daemon.get("Runtimes") or {})),
+            cdi=gpu_facts.has_cdi(),
             addresses=network_facts.addresses(),
+            outward=network_facts.outward(),
+            routes=network_facts.routes(),
+            tun=Path("/dev/net/tun").exists(),
+            ipv6=Path("/proc/sys/net/ipv6").is_dir(),
+            wireguard=secret_files.there(paths.WIREGUARD / "server.json"),
             model_files={p.name: p.stat().st_size for p in sorted(paths.MODELS.glob("[!.]*")) if p.is_file()},
             model_heads=heads(paths.MODELS),
+            model_shapes=shapes.meant(settings["MODEL"]),
             bots=frozenset(p.stem for p in (paths.ROOT / "compose" / "bots").glob("*.yaml")),
             formats=frozenset(p.stem for folder in _FORMATS for p in folder.glob("[!_.]*.toml")),
             koboldcpp_source=stage.kind_of(settings["KOBOLDCPP_SOURCE"]),
             mail_password=secret_files.kind_of(settings["SMTP_PASSWORD_FILE"]),
+            engine_key=secret_files.kind_of(settings["ENGINE_API_KEY_FILE"]),
             torch_wheel=bool(pip_settings.torch_wheels()),
             built=(paths.STAMPS / "images.json").is_file(),
             secrets=secret_files.all_there(),
@@ -115,13 +132,29 @@ def cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[frozenset[str], int]:
     return flags, len(cores) or processors or 1
 
 
+def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """What the processor calls itself."""
+    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
 def memory_sizes(meminfo: Path = Path("/proc/meminfo")) -> tuple[int, int]:
     """(RAM, swap) in bytes."""
+    values = _meminfo(meminfo)
+    return values.get("MemTotal", 0), values.get("SwapTotal", 0)
+
+
+def available_memory(meminfo: Path = Path("/proc/meminfo")) -> int:
+    """Bytes that programs may still take, by the kernel's own estimate."""
+    return _meminfo(meminfo).get("MemAvailable", 0)
+
+
+def _meminfo(path: Path) -> dict[str, int]:
     values = {}
-    for line in meminfo.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         name, _, rest = line.partition(":")
         values[name] = int(rest.split()[0]) * 1024 if rest.split() else 0
-    return values.get("MemTotal", 0), values.get("SwapTotal", 0)
+    return values
 
 
 def free_below(folder: Path) -> int:

@@ -19,6 +19,7 @@ from scripts.lib.compose import Compose
 
 _STAMP = paths.STAMPS / "images.json"
 BASE, BUILDER, FETCH = "chatbot-base:local", "chatbot-builder:local", "chatbot-fetch:local"
+BENCH = "chatbot-bench:local"
 
 _NOT_INPUT = {"__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".git", ".venv"}
 _BUILD_STEP = re.compile(r"#\d+ \[(.+?)\] (?!exporting)(.+)")
@@ -91,6 +92,13 @@ def build_foundation(values: Mapping[str, str]) -> int:
     return built + _build_one(stamps, FETCH, "fetch", inputs, values, {"PIP_INDEX_URL": values["PIP_INDEX_URL"]})
 
 
+def build_bench(values: Mapping[str, str]) -> int:
+    """The image that draws the plots of `make bench-model`. Returns how many were built."""
+    stands_on = f"{image_id(BASE)} {image_id(BUILDER)} {values['PIP_INDEX_URL']}"
+    inputs = hashlib.sha256(f"{stands_on} {digest_of(paths.IMAGES / 'bench')}".encode()).hexdigest()
+    return _build_one(Stamps(), BENCH, "bench", inputs, values, {"PIP_INDEX_URL": values["PIP_INDEX_URL"]})
+
+
 def _build_one(
     stamps: Stamps,
     tag: str,
@@ -117,13 +125,15 @@ def _build_one(
     return 1
 
 
-def build_services(compose: Compose) -> list[str]:
-    """Build what changed among the services' images, at once; returns the services built."""
+def build_services(compose: Compose, only: str = "") -> list[str]:
+    """Build what changed among the services' images, at once, or of one service alone; returns the services built."""
     stamps = Stamps()
     stands_on = f"{image_id(BASE)} {image_id(BUILDER)}"
     services: dict[str, Any] = compose.config()["services"]
     stale = {}
     for name, service in services.items():
+        if only not in ("", name):
+            continue
         inputs = hashlib.sha256(f"{stands_on} {_inputs(service['build'])}".encode()).hexdigest()
         if not stamps.fresh(service["image"], inputs):
             stale[name] = inputs

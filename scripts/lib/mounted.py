@@ -10,7 +10,13 @@ from scripts.lib.images import digest_of
 
 _STAMP = paths.STAMPS / "mounted.json"
 # Bots are reloaded by the proxy itself; Caddy's file and prompt formats are read once.
-_READ_ONCE = {"caddy": paths.ROOT / "compose" / "caddy", "proxy": paths.ROOT / "compose" / "formats"}
+_COMPOSE = paths.ROOT / "compose"
+_READ_ONCE = {
+    "caddy": _COMPOSE / "caddy",
+    "proxy": _COMPOSE / "formats",
+    "prometheus": _COMPOSE / "prometheus",
+    "grafana": _COMPOSE / "grafana",
+}
 
 
 def apply(compose: Compose) -> list[str]:
@@ -20,7 +26,8 @@ def apply(compose: Compose) -> list[str]:
         before: dict[str, str] = json.loads(_STAMP.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         before = {}
-    changed = [service for service, digest in now.items() if before.get(service, digest) != digest]
+    there = {container.service for container in compose.containers()}
+    changed = [name for name, digest in now.items() if name in there and before.get(name, digest) != digest]
     if changed:
         log.info(f"restarting {', '.join(changed)}: the mounted configuration changed")
         shell.logged(

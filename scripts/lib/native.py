@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,8 +63,8 @@ def wait_or_kill(process: subprocess.Popen[bytes], timeout_s: float) -> None:
 class NativeStack:
     """mongod, Chroma, embeddings and llama.cpp as child processes; logs and data under ``data``.
 
-    ``ports`` fixes a service's port (by name, plus ``chroma_inner``); the others take free ones. ``model`` is a GGUF
-    file.
+    ``with_proxy`` also the proxy and the worker. ``ports`` fixes a service's port (by name, plus ``chroma_inner``); the
+    others take free ones. ``model`` is a GGUF file.
     """
 
     def __init__(
@@ -82,13 +82,13 @@ class NativeStack:
         self.data, self.model, self.python = data.resolve(), model.resolve(), python
         self.context_size, self.slots, self.prompt_format = context_size, slots, prompt_format
         given = dict(ports or {})
-        names = ("mongo", "chroma", "chroma_inner", "embeddings", "engine", "proxy")
+        names = ("mongo", "chroma", "chroma_inner", "embeddings", "engine", "proxy", "console", "engine_ui", "worker")
         self.ports = {name: given.get(name) or free_port() for name in names}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._make_folders()
         services = [self._mongo(), self._chroma(), self._embeddings(), self._engine()]
         if with_proxy:
-            services.append(self._proxy())
+            services += [self._proxy(), self._worker()]
         self.services = {service.name: service for service in services}
 
     # --- where things are -------------------------------------------------------------------------------------------
@@ -100,6 +100,14 @@ class NativeStack:
     @property
     def proxy_url(self) -> str:
         return self._url("proxy")
+
+    @property
+    def console_url(self) -> str:
+        return self._url("console")
+
+    @property
+    def engine_ui_url(self) -> str:
+        return self._url("engine_ui")
 
     @property
     def chroma_url(self) -> str:
@@ -129,6 +137,7 @@ class NativeStack:
             "ENGINE_SLOTS": str(self.slots),
             "MODEL": self.model.stem,
             "MODEL_FILE": str(self.model),
+            "MODELS_DIR": str(ROOT / "models"),
             "PROMPT_FORMAT": self.prompt_format,
             "FORMATS_DIR": str(ROOT / "compose" / "formats"),
             "CONTEXT_SIZE": str(self.context_size),
@@ -140,7 +149,10 @@ class NativeStack:
             "CHROMA_TOKEN_FILE": str(self.chroma_token_file),
             "VISITOR_SECRET_FILE": str(self._secret("visitor_secret")),
             "EMBEDDINGS_URL": self.embeddings_url,
+            "WORDS_DIR": str(self.data / "words"),
             "BOTS_DIR": str(ROOT / "compose" / "bots"),
+            "HOLD_FILE": str(self.data / "hold.json"),
+            "PUBLIC_URL": self.proxy_url,
             "TRUSTED_HOPS": "0",
         }
 
@@ -156,6 +168,11 @@ class NativeStack:
             self._wait(self.services[each])
             if on_ready:
                 on_ready(each, time.monotonic() - begun)
+
+    def configure(self, name: str, **environment: str) -> None:
+        """Has a service start with these variables from its next start on."""
+        service = self.services[name]
+        self.services[name] = replace(service, environment={**service.environment, **environment})
 
     def stop(self, name: str, *, kill: bool = False) -> None:
         """Ends one service, if it runs; ``kill`` sends SIGKILL, as a crash would. Its data stays."""
@@ -211,7 +228,12 @@ class NativeStack:
 
     def _embeddings(self) -> Service:
         folder = ROOT / "images" / "embeddings"
-        environment = {"HOST": "127.0.0.1", "PORT": str(self.ports["embeddings"]), "HF_HUB_OFFLINE": "1"}
+        environment = {
+            "HOST": "127.0.0.1",
+            "PORT": str(self.ports["embeddings"]),
+            "HF_HUB_OFFLINE": "1",
+            "MODELS_DIR": str(ROOT / "models"),
+        }
         arguments = (self.python, "-m", "gunicorn", "-c", "gunicorn.conf.py")
         return Service("embeddings", arguments, environment, folder, self.ports["embeddings"], "/healthz")
 
@@ -228,9 +250,16 @@ class NativeStack:
 
     def _proxy(self) -> Service:
         folder = ROOT / "proxy"
-        bind = f"127.0.0.1:{self.ports['proxy']}"
-        arguments = (self.python, "-m", "gunicorn", "-c", "gunicorn.conf.py", "--bind", bind)
-        return Service("proxy", arguments, self.proxy_environment(), folder, self.ports["proxy"], "/healthz")
+        listeners = {"LISTEN": "proxy", "CONSOLE_LISTEN": "console", "ENGINE_UI_LISTEN": "engine_ui"}
+        bound = {variable: f"127.0.0.1:{self.ports[name]}" for variable, name in listeners.items()}
+        arguments = (self.python, "-m", "gunicorn", "-c", "gunicorn.conf.py")
+        environment = {**self.proxy_environment(), **bound, "WARM_START": "on"}
+        return Service("proxy", arguments, environment, folder, self.ports["proxy"], "/healthz")
+
+    def _worker(self) -> Service:
+        environment = {**self.proxy_environment(), "WORKER_PORT": str(self.ports["worker"])}
+        arguments = (self.python, "-m", "chatproxy", "worker")
+        return Service("worker", arguments, environment, ROOT / "proxy", self.ports["worker"], "/healthz")
 
     # --- inside -----------------------------------------------------------------------------------------------------
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-_LISTEN = "0A"
+# States of a socket in /proc/net: a TCP listener, and a UDP socket without a partner.
+_LISTEN, _BOUND = "0A", "07"
 
 
 def addresses(proc: Path = Path("/proc/net")) -> tuple[str, ...]:
@@ -40,18 +43,52 @@ def public(among: tuple[str, ...]) -> tuple[str, ...]:
 
 def listening(proc: Path = Path("/proc")) -> dict[str, str]:
     """{TCP port: the process that listens there, as `nginx (pid 812)`, or "" where that may not be seen}."""
-    inodes: dict[str, str] = {}
-    for table in ("tcp", "tcp6"):
-        for line in _read(proc / "net" / table).splitlines()[1:]:
-            columns = line.split()
-            if len(columns) > 9 and columns[3] == _LISTEN:
-                # A listener on 127.0.0.1 alone counts too: it keeps the port from being published on every address.
-                inodes[columns[9]] = str(int(columns[1].rpartition(":")[2], 16))
-    names = _holders(set(inodes), proc) if inodes else {}
+    # A listener on 127.0.0.1 alone counts too: it keeps the port from being published on every address.
+    return _held(("tcp", "tcp6"), _LISTEN, proc)
+
+
+def bound(proc: Path = Path("/proc")) -> dict[str, str]:
+    """{UDP port: the process that waits there}, as in `listening`; sockets with one partner alone do not count."""
+    return _held(("udp", "udp6"), _BOUND, proc)
+
+
+def _held(tables: tuple[str, ...], state: str, proc: Path) -> dict[str, str]:
+    lines = (line.split() for table in tables for line in _read(proc / "net" / table).splitlines()[1:])
+    # The kernel's own sockets, as those of its WireGuard, have no inode: 0.
+    sockets = {
+        (columns[9], str(int(columns[1].rpartition(":")[2], 16)))
+        for columns in lines
+        if len(columns) > 9 and columns[3] == state
+    }
+    names = _holders({inode for inode, _ in sockets}, proc) if sockets else {}
     ports: dict[str, str] = {}
-    for inode, port in inodes.items():
+    for inode, port in sorted(sockets):
         ports[port] = ports.get(port) or names.get(inode, "")
     return ports
+
+
+def routes(proc: Path = Path("/proc/net")) -> tuple[str, ...]:
+    """The networks that this machine has a way to, as 192.168.1.0/24; the default route and link-local left out."""
+    found: set[ipaddress.IPv4Network | ipaddress.IPv6Network] = set()
+    for columns in map(str.split, _read(proc / "route").splitlines()[1:]):
+        # Both as the processor has them: the first byte last.
+        address, mask = (int.from_bytes(bytes.fromhex(columns[place]), "little") for place in (1, 7))
+        found.add(ipaddress.IPv4Network((address, mask.bit_count())))
+    for columns in map(str.split, _read(proc / "ipv6_route").splitlines()):
+        # Multicast and unreachable destinations are here too; the latter lie on lo.
+        if columns[-1] != "lo" and not columns[0].startswith("ff"):
+            found.add(ipaddress.IPv6Network((int(columns[0], 16), int(columns[1], 16))))
+    return tuple(sorted(str(network) for network in found if network.prefixlen and not network.is_link_local))
+
+
+def outward() -> str:
+    """The address that this machine has towards the internet; "" where it has no way there. Nothing is sent."""
+    for family, anywhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            # For UDP this only picks the route.
+            probe.connect((anywhere, 9))
+            return str(probe.getsockname()[0])
+    return ""
 
 
 def _holders(inodes: set[str], proc: Path) -> dict[str, str]:

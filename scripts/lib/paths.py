@@ -14,6 +14,7 @@ ENV_EXAMPLE = ROOT / ".env.example"
 STATE = ROOT / ".appliance"
 RESOLVED_ENV = STATE / "resolved.env"
 SECRETS = STATE / "secrets"
+WIREGUARD = STATE / "wireguard"
 STAMPS = STATE / "stamps"
 LOGS = STATE / "logs"
 

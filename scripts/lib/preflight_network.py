@@ -47,16 +47,10 @@ def domain(s: Situation) -> Iterator[Finding]:
 
 
 def mail(s: Situation) -> Iterator[Finding]:
-    name = s.settings["SMTP_PASSWORD_FILE"]
-    hints = {
-        "missing": "correct SMTP_PASSWORD_FILE in .env",
-        "empty": "write the password into it, and nothing else",
-        "closed": f"give it to the containers' user: sudo install -m 0400 -o {secret_files.UID} YOURS {name}",
-    }
-    facts = {"missing": "is no file", "empty": "is empty", "closed": "cannot be read by the containers' user"}
-    kind = s.host.mail_password
-    if kind in hints:
-        yield Finding("mail.password_file", ERROR, f"SMTP_PASSWORD_FILE={name} {facts[kind]}", hints[kind])
+    name, kind = s.settings["SMTP_PASSWORD_FILE"], s.host.mail_password
+    problem = secret_files.problem("SMTP_PASSWORD_FILE", name, kind, "the password")
+    if problem:
+        yield Finding("mail.password_file", ERROR, *problem)
 
 
 def homes(s: Situation) -> Iterator[Finding]:
@@ -73,3 +67,10 @@ def homes(s: Situation) -> Iterator[Finding]:
         fact = "no CPU wheel of torch lies in a folder that pip is set up with (find-links)"
         hint = "the index's own brings several GB of CUDA: put a CPU wheel in a folder and name it in PIP_FIND_LINKS"
         yield Finding("torch.no_cpu_wheel", WARNING, fact, hint)
+
+
+def monitoring(s: Situation) -> Iterator[Finding]:
+    if s.settings.monitored and s.packages:
+        fact = "COMPOSE_PROFILES=monitoring brings Prometheus without Grafana: no package archive carries Grafana"
+        hint = "the console's charts need neither; SOURCES=upstream brings Grafana's official image"
+        yield Finding("grafana.no_package", WARNING, fact, hint)

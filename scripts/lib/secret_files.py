@@ -13,7 +13,7 @@ from pathlib import Path
 from scripts.lib import paths, shell
 from scripts.lib.failure import Failure
 
-NAMES = ("mongo_root_password", "mongo_password", "chroma_token", "visitor_secret")
+NAMES = ("mongo_root_password", "mongo_password", "chroma_token", "visitor_secret", "grafana_admin_password")
 # The user of every image of the appliance (images/base). Compose hands a secret file over as it lies on the host, so
 # its owner has to be the container's user.
 UID = 10001
@@ -22,6 +22,17 @@ UID = 10001
 def all_there(folder: Path = paths.SECRETS) -> bool:
     # The files may be closed to this user; their names are not.
     return all((folder / name).exists() for name in NAMES)
+
+
+def there(path: Path) -> bool:
+    """Is there such a file? One in a folder that is closed to this user counts: others have made it."""
+    try:
+        path.stat()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def ensure(folder: Path = paths.SECRETS, uid: int = UID) -> list[str]:
@@ -53,6 +64,17 @@ def kind_of(name: str, uid: int = UID) -> str:
     if not found.st_mode & bit:
         return "closed"
     return "readable" if found.st_size else "empty"
+
+
+def problem(setting: str, name: str, kind: str, content: str) -> tuple[str, str] | None:
+    """(what is wrong with the file that a setting names, what mends it); None where `kind_of` found nothing."""
+    facts = {"missing": "is no file", "empty": "is empty", "closed": "cannot be read by the containers' user"}
+    hints = {
+        "missing": f"correct {setting} in .env",
+        "empty": f"write {content} into it, and nothing else",
+        "closed": f"give it to the containers' user: sudo install -m 0400 -o {UID} YOURS {name}",
+    }
+    return (f"{setting}={name} {facts[kind]}", hints[kind]) if kind in facts else None
 
 
 def _write(path: Path, value: str, uid: int) -> None:

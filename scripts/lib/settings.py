@@ -3,112 +3,33 @@
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from scripts.lib import dotenv, paths
+from scripts.lib import dotenv, networks, paths
 from scripts.lib.findings import ERROR, WARNING, Finding
-
-# What a checker says about a bad value, or None for a good one.
-Check = Callable[[str], "str | None"]
-
-_UNITS = {"": 1, "b": 1, "k": 2**10, "kb": 2**10, "m": 2**20, "mb": 2**20, "g": 2**30, "gb": 2**30}
-
-
-def bytes_of(value: str) -> int:
-    """Bytes of '512m', '1g' or '10MB' (units are powers of 1024). ValueError for anything else."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", value.strip().lower())
-    if not match or match[2] not in _UNITS:
-        raise ValueError(value)
-    return int(float(match[1]) * _UNITS[match[2]])
-
-
-def one_of(*allowed: str) -> Check:
-    return lambda value: None if value in allowed else f"must be {', '.join(allowed[:-1])} or {allowed[-1]}"
-
-
-def whole(least: int, most: int) -> Check:
-    def check(value: str) -> str | None:
-        fits = re.fullmatch(r"\d{1,9}", value) and least <= int(value) <= most
-        return None if fits else f"must be a whole number from {least} to {most}"
-
-    return check
-
-
-def amount(least: int) -> Check:
-    def check(value: str) -> str | None:
-        try:
-            fits = bytes_of(value) >= least
-        except ValueError:
-            fits = False
-        return None if fits else f"must be a size of at least {least // 2**20} MB, as 512m or 1g"
-
-    return check
-
-
-def cpus(value: str) -> str | None:
-    fits = re.fullmatch(r"\d{1,3}(\.\d+)?", value) and float(value) > 0
-    return None if fits else "must be a number of CPUs, as 2 or 1.5"
-
-
-def auto_or(check: Check) -> Check:
-    def either(value: str) -> str | None:
-        wrong = None if value == "auto" else check(value)
-        return f"{wrong}, or auto" if wrong else None
-
-    return either
-
-
-def optional(check: Check) -> Check:
-    return lambda value: check(value) if value else None
-
-
-def matching(pattern: str, what: str) -> Check:
-    return lambda value: None if re.fullmatch(pattern, value) else f"must be {what}"
-
-
-def domain(value: str) -> str | None:
-    if value == "localhost" or is_address(value):
-        return None
-    label = r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)"
-    fits = re.fullmatch(rf"{label}(\.{label})+", value) and len(value) <= 253
-    return (
-        None if fits else "must be localhost, an IP address, or a host name as chat.example.org (no https://, no port)"
-    )
-
-
-def base_url(value: str) -> str | None:
-    try:
-        parts = urlsplit(value)
-        fits = parts.scheme in ("http", "https") and parts.hostname and not parts.query and parts.port != 0
-    except ValueError:
-        fits = False
-    return None if fits else "must be an address as http://10.0.0.5:8000"
-
-
-def base_urls(value: str) -> str | None:
-    """One address, or several with commas between."""
-    if any(base_url(part.strip()) for part in value.split(",")):
-        return "must be an address as http://10.0.0.5:8000, or several separated by commas"
-    return None
-
-
-def origins(value: str) -> str | None:
-    """Origins as browsers send them, and as the proxy compares them: to the letter."""
-    fits = all(re.fullmatch(r"https?://[a-z0-9.-]+(:\d{1,5})?", origin.strip()) for origin in value.split(","))
-    return None if fits else "must be origins as https://lite.koboldai.net, with commas in between and no slash behind"
-
-
-def anything(value: str) -> str | None:
-    return None
-
-
-EMAIL = matching(r"[^@\s]+@[^@\s]+\.[^@\s]+", "an e-mail address")
+from scripts.lib.setting_checks import (
+    CONTACT,
+    EMAIL,
+    Check,
+    adapters,
+    amount,
+    anything,
+    auto_or,
+    base_urls,
+    cpus,
+    domain,
+    is_public_name,
+    matching,
+    model_folder,
+    one_of,
+    optional,
+    origins,
+    whole,
+)
 
 
 @dataclass(frozen=True)
@@ -118,6 +39,9 @@ class Setting:
 
 
 _MB = 2**20
+MONITORING = "monitoring"
+# What `make up` itself adds to the operator's wish is welcome back.
+_PROFILES = matching(r"(monitoring|engine|wireguard|grafana|,)+", f"{MONITORING}, or empty")
 SETTINGS: dict[str, Setting] = {
     "DOMAIN": Setting("localhost", domain),
     "ACME_EMAIL": Setting("", optional(EMAIL)),
@@ -126,6 +50,8 @@ SETTINGS: dict[str, Setting] = {
     "SOURCES": Setting("auto", one_of("auto", "upstream", "packages")),
     "ENGINE": Setting("koboldcpp", one_of("koboldcpp", "llamacpp", "external")),
     "ENGINE_URL": Setting("", optional(base_urls)),
+    "ENGINE_MODEL": Setting("", optional(matching(r"[!-~]{1,200}", "a model's name, without spaces"))),
+    "ENGINE_API_KEY_FILE": Setting("", anything),
     "KOBOLDCPP_BACKEND": Setting("cpu", one_of("cpu", "openblas", "clblast", "cuda", "vulkan")),
     "KOBOLDCPP_BUILD": Setting("portable", one_of("portable", "native")),
     "KOBOLDCPP_SOURCE": Setting("", anything),
@@ -134,19 +60,38 @@ SETTINGS: dict[str, Setting] = {
     "MODEL": Setting(
         "smollm2-135m-instruct", matching(r"(models/)?[^/\s][^/]*", "a catalogue name or the name of a file in models/")
     ),
+    "MODEL_TOKEN_FILE": Setting("", anything),
+    "MMPROJ": Setting("", optional(matching(r"(models/)?[^/\s][^/]*", "the name of a file in models/"))),
+    "LORA": Setting("", optional(adapters)),
+    "IMAGE_TOKENS": Setting("", optional(whole(1, 65_536))),
     "PROMPT_FORMAT": Setting("auto", matching(r"[a-z0-9][a-z0-9._-]*", "auto or the name of a prompt format")),
     "CONTEXT_SIZE": Setting("4096", whole(256, 1_048_576)),
     "THREADS": Setting("auto", auto_or(whole(1, 1024))),
     "GPU_LAYERS": Setting("auto", auto_or(whole(0, 1000))),
+    "GPU_DEVICES": Setting("all", matching(r"all|\d{1,2}(,\d{1,2})*", "all, or numbers as 0,1")),
+    "TENSOR_SPLIT": Setting("auto", auto_or(matching(r"[1-9]\d{0,3}(,[1-9]\d{0,3})*", "shares as 3,1"))),
     "ENGINE_SLOTS": Setting("auto", auto_or(whole(1, 32))),
+    "WARM_START": Setting("auto", one_of("auto", "on", "off")),
     "ENGINE_CPUS": Setting("auto", auto_or(cpus)),
     "ENGINE_MEMORY": Setting("auto", auto_or(amount(256 * _MB))),
+    # What every koboldcpp takes.
+    "ENGINE_BATCH": Setting("auto", one_of("auto", *(str(2**n) for n in range(5, 12)))),
+    "ENGINE_MLOCK": Setting("off", one_of("on", "off")),
+    "ENGINE_MMAP": Setting("on", one_of("on", "off")),
+    "PROMPT_CACHE": Setting("auto", auto_or(amount(0))),
     # Below these each service was seen to be killed while it starts.
     "PROXY_MEMORY": Setting("512m", amount(128 * _MB)),
     "EMBEDDINGS_MEMORY": Setting("1g", amount(700 * _MB)),
     "CHROMA_MEMORY": Setting("512m", amount(256 * _MB)),
     "MONGO_MEMORY": Setting("1g", amount(256 * _MB)),
     "CADDY_MEMORY": Setting("256m", amount(64 * _MB)),
+    "WORKER_MEMORY": Setting("1g", amount(512 * _MB)),
+    "WIREGUARD_MEMORY": Setting("256m", amount(128 * _MB)),
+    "EMBEDDING_MODEL": Setting("", optional(model_folder)),
+    "RERANKER_MODEL": Setting("", optional(model_folder)),
+    "OCR_LANGUAGES": Setting("eng+deu+fra+spa+lav", matching(r"[a-z]{3}(\+[a-z]{3})*", "names as eng or eng+deu")),
+    "CRAWLER_CONTACT": Setting("", optional(CONTACT)),
+    "VISION_DESCRIPTIONS": Setting("auto", one_of("auto", "off")),
     "DEFAULT_BOT": Setting(
         "assistant", matching(r"[a-z0-9][a-z0-9_-]*", "the name of a file in compose/bots, without .yaml")
     ),
@@ -171,28 +116,34 @@ SETTINGS: dict[str, Setting] = {
     "SMTP_USER": Setting("", anything),
     "SMTP_PASSWORD_FILE": Setting("", anything),
     "SMTP_FROM": Setting("", optional(EMAIL)),
+    "WG_PORT": Setting("51820", whole(1, 65535)),
+    "WG_ENDPOINT": Setting("auto", auto_or(networks.endpoint)),
+    "WG_SUBNET": Setting("10.13.13.0/24", networks.subnet),
+    "WG_SUBNET6": Setting("fd13:13:13::/64", networks.subnet6),
+    # IPv6 wants 1280 bytes.
+    "WG_MTU": Setting("1420", whole(1280, 9000)),
+    "WG_INTERNET": Setting("off", one_of("on", "off")),
     "MAX_BODY": Setting("10MB", amount(64 * 1024)),
+    "COMPOSE_PROFILES": Setting("", optional(_PROFILES)),
+    "PROMETHEUS_RETENTION_DAYS": Setting("15", whole(1, 3650)),
+    "PROMETHEUS_RETENTION_SIZE": Setting("1GB", matching(r"[1-9]\d{0,4}(MB|GB|TB)", "a size as 500MB or 2GB")),
+    "PROMETHEUS_MEMORY": Setting("384m", amount(128 * _MB)),
+    "GRAFANA_MEMORY": Setting("384m", amount(192 * _MB)),
     "LOG_LEVEL": Setting("info", one_of("debug", "info", "warning", "error")),
 }
 # Read by Compose itself, so welcome in `.env` without being ours.
 _COMPOSE_OWN = ("COMPOSE_", "DOCKER_", "BUILDKIT_", "BUILDX_")
 # What `make` targets take without its being a setting.
 _KEY_ARGUMENTS = ("BOTS", "DAYS", "JSON", "NAME", "ORIGINS", "REVOKE", "RPM", "SCOPES", "STREAMS", "TOKENS_PER_DAY")
-_ARGUMENTS = ("ACCEPT", "ARGS", "GPU", "LINES", "ONLY", "PORT", "SERVICE", *_KEY_ARGUMENTS)
-
-
-def is_address(host: str) -> bool:
-    """True for a bare IPv4 or IPv6 address."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def is_public_name(host: str) -> bool:
-    """True for a name that a public certificate authority can certify."""
-    return host != "localhost" and not is_address(host) and not host.endswith((".localhost", ".local", ".internal"))
+_KNOWLEDGE_ARGUMENTS = (
+    *("ALLOW_PRIVATE", "BOT", "CANCEL", "COLLECTION", "DEPTH", "EVERY", "EXCLUDE", "FILE", "INCLUDE", "LANGUAGE"),
+    *("PAGES", "PAUSE", "RATE", "REBUILD", "REMOVE", "RESUME", "SHOW", "SYNC", "URL"),
+)
+_VPN_ARGUMENTS = ("ENDPOINT", "QR")
+_ARGUMENTS = (
+    *("ACCEPT", "ARGS", "COMPARE", "GPU", "LINES", "MINUTES", "ONLY", "PORT", "PROMPT", "ROUNDS", "SERVICE", "TOKENS"),
+    *(*_KEY_ARGUMENTS, *_KNOWLEDGE_ARGUMENTS, *_VPN_ARGUMENTS),
+)
 
 
 @dataclass(frozen=True)
@@ -209,6 +160,11 @@ class Settings:
 
     def __getitem__(self, name: str) -> str:
         return self.values[name]
+
+    @property
+    def monitored(self) -> bool:
+        """Whether Prometheus is wished for."""
+        return MONITORING in self.values["COMPOSE_PROFILES"].split(",")
 
     def number(self, name: str) -> int:
         return int(self.values[name])

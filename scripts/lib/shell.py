@@ -7,8 +7,9 @@ import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from scripts.lib import log
 from scripts.lib.failure import Failure
@@ -60,18 +61,53 @@ def _quiet(command: Sequence[str]) -> int:
 
 
 def capture(
-    command: Sequence[str], *, timeout: float = 60, env: Mapping[str, str | None] | None = None
+    command: Sequence[str],
+    *,
+    timeout: float = 60,
+    env: Mapping[str, str | None] | None = None,
+    given: BinaryIO | None = None,
 ) -> tuple[int, str, str]:
-    """(exit status, stdout, stderr); 127 when the program is missing, 124 when it ran past `timeout` seconds."""
+    """(exit status, stdout, stderr); 127 when the program is missing, 124 when it ran past `timeout` seconds.
+
+    `given` is its stdin; without it, it has this program's own.
+    """
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=timeout, env=environment(env)
+            command,
+            stdin=given,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            env=environment(env),
         )
     except OSError as error:
         return 127, "", str(error)
     except subprocess.TimeoutExpired:
         return 124, "", f"no answer within {timeout:.0f} s"
     return done.returncode, done.stdout, done.stderr
+
+
+def lines(command: Sequence[str], *, env: Mapping[str, str | None] | None = None) -> Iterator[str]:
+    """The lines of a command's stdout, as they come; it is ended where nobody reads on. Nothing where it is missing."""
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            errors="replace",
+            env=environment(env),
+        )
+    except OSError:
+        return
+    try:
+        for line in process.stdout or ():
+            yield line.rstrip("\n")
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def output(command: Sequence[str], *, timeout: float = 60) -> str | None:

@@ -18,6 +18,8 @@ class Situation:
     settings: Settings
     model: Model | None
     choice: Choice | None
+    # GPU=1 was given; and whether the engine will really compute on a card.
+    gpu_wished: bool = False
     gpu: bool = False
 
     @property

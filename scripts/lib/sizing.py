@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-MB = 2**20
+from dataclasses import replace
 
-# Everything but the engine, idle with the embedding model loaded (measured on the packaged stack), and the system.
-SERVICES = 1200 * MB
+from scripts.lib.models import Model
+from scripts.lib.reckoning import MB, Need, need
+
+# Everything but the engine, idle with the embedding model loaded (measured on the packaged stack; the worker takes
+# 154 MB of it), and the system.
+SERVICES = 1360 * MB
 SYSTEM = 256 * MB
-# The engine's own buffers: compute graph, tokenizer, HTTP server, its saved prompts.
-_ENGINE_BASE = 400 * MB
-# Upper estimate of the key/value cache: a Llama-2-7B (4 GB in 4 bit) needs 0.5 MB for a token, models with grouped
-# attention a quarter of it.
-_WEIGHT_BYTES_PER_CACHE_BYTE = 8000
+# What Prometheus and Grafana take besides, where they are wished for.
+MONITORING = 320 * MB
+# koboldcpp's own process was never measured here: it is given what was seen to be enough.
+_KOBOLDCPP_BASE = 400 * MB
 _MAX_SLOTS = 4
 
 
-def engine_need(weights: int, context: int, slots: int) -> int:
-    """Bytes of RAM that an engine needs for `slots` conversations of `context` tokens each."""
-    cache = weights // _WEIGHT_BYTES_PER_CACHE_BYTE * context * slots
-    return weights + cache + _ENGINE_BASE
+def engine_need(model: Model, context: int, slots: int, batch: int, engine: str = "llamacpp") -> Need:
+    """What an engine on the CPU needs for `slots` conversations of `context` tokens, reading `batch` tokens at once.
+
+    The prompts that it saves are not in it: they take what is left over (see resolve).
+    """
+    parts = need(
+        model.size,
+        model.shape,
+        context=context,
+        slots=slots,
+        batch=batch,
+        projector=model.projector.size if model.projector else 0,
+        adapters=sum(adapter.size for adapter in model.adapters),
+    )
+    return replace(parts, base=max(parts.base, _KOBOLDCPP_BASE)) if engine == "koboldcpp" else parts
 
 
 def left_for_engine(memory: int) -> int:
@@ -26,16 +40,17 @@ def left_for_engine(memory: int) -> int:
     return memory - SERVICES - SYSTEM
 
 
-def slots(engine: str, gpu: bool, weights: int, context: int, memory: int) -> int:
+def slots(engine: str, gpu: bool, model: Model, context: int, batch: int, memory: int) -> int:
     """Answers at a time. koboldcpp on a CPU has one slot and saved prompts: measured best for several talkers."""
     if engine == "external" or gpu:
         return _MAX_SLOTS
     if engine == "koboldcpp":
         return 1
-    fitting = (n for n in range(_MAX_SLOTS, 1, -1) if engine_need(weights, context, n) <= left_for_engine(memory))
+    left = left_for_engine(memory)
+    fitting = (n for n in range(_MAX_SLOTS, 1, -1) if engine_need(model, context, n, batch).aside <= left)
     return next(fitting, 1)
 
 
-def engine_limit(memory: int, weights: int, context: int, slot_count: int) -> int:
+def engine_limit(memory: int, wanted: Need) -> int:
     """The container's memory limit: all that the others leave, and never less than the model needs."""
-    return min(max(left_for_engine(memory), engine_need(weights, context, slot_count)), memory)
+    return min(max(left_for_engine(memory), wanted.aside), memory)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from scripts.lib import log
+from scripts.lib import gpus, log
 from scripts.lib.compose import Compose
 from scripts.lib.edge import CA_FILE, Edge
 from scripts.lib.failure import Failure
@@ -48,6 +48,7 @@ def show(compose: Compose, edge: Edge, wanted: Settings, values: Mapping[str, st
     lines += [
         "",
         "  Next: `make status` shows how it does, `make doctor` looks for trouble, `make help` lists the rest.",
+        "  For you alone: `make wg-peer NAME=laptop` opens the console to a device of yours.",
     ]
     if own_authority:
         lines += [f"  {edge.domain} has a certificate of its own authority; let browsers trust {CA_FILE}."]
@@ -62,7 +63,8 @@ def show(compose: Compose, edge: Edge, wanted: Settings, values: Mapping[str, st
 def _engine(values: Mapping[str, str]) -> str:
     if values["ENGINE_RESOLVED"] == "external":
         return f"external, {values['ENGINE_URL_RESOLVED']}"
-    return f"{values['ENGINE_RESOLVED']} with {values['MODEL_NAME']}"
+    on_cards = gpus.told(values)
+    return f"{values['ENGINE_RESOLVED']} with {values['MODEL_NAME']}" + (f", {on_cards}" if on_cards else "")
 
 
 def first_key(compose: Compose) -> str:

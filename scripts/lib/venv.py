@@ -11,7 +11,7 @@ from scripts.lib import apt, log, paths, pip_settings, shell, sources
 from scripts.lib.failure import Failure
 
 _PINS = (
-    "proxy/requirements.txt",
+    "proxy/requirements-worker.txt",  # with all of the proxy's own
     "images/embeddings/requirements.txt",
     "images/chroma/requirements.txt",
     "images/llamacpp/requirements.txt",

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 
 from scripts.lib import log, observed, shell
-from scripts.lib.compose import Compose, Container
+from scripts.lib.compose import PROFILES, Compose, Container
 from scripts.lib.failure import Failure
 
 _POLL_S = 1.0
@@ -29,21 +29,35 @@ def start(compose: Compose) -> int:
     before = compose.containers()
     running = {container.id for container in before if container.state == "running"}
     expected = set(compose.config()["services"])
-    if "engine" not in expected:
-        # ENGINE=external: the one that ran here until now belongs to no profile any more, and Compose would leave it.
-        compose.ask("--profile", "engine", "rm", "--stop", "--force", "engine")
+    listed = {container.service for container in before}
+    for service in sorted((PROFILES.keys() & listed | {"engine"}) - expected):
+        # What ran here until now belongs to no profile any more, and Compose would leave it.
+        compose.ask("--profile", PROFILES[service], "rm", "--stop", "--force", service)
+    containers = _up(compose, ["--remove-orphans"], expected, before)
+    return sum(container.id not in running for container in containers)
+
+
+def start_one(compose: Compose, service: str, *, alone: bool = True) -> None:
+    """`docker compose up -d` for one service; the others stay as they are. Failures as in `start`.
+
+    `alone` leaves out what it depends on, too. Compose then takes its `depends_on` for empty and would start it anew
+    with the next `up`, so that is for services which come back by themselves anyway.
+    """
+    _up(compose, ["--no-deps", service] if alone else [service], {service}, compose.containers())
+
+
+def _up(compose: Compose, words: list[str], expected: set[str], before: list[Container]) -> list[Container]:
     with log.file().open("ab") as log_file:
         starting = subprocess.Popen(
-            compose.command("up", "--detach", "--no-build", "--pull", "never", "--remove-orphans"),
+            compose.command("up", "--detach", "--no-build", "--pull", "never", *words),
             stdin=subprocess.DEVNULL, stdout=log_file, stderr=log_file, env=shell.environment(compose.environment()),
         )  # fmt: skip
         try:
-            containers = _watch(compose, starting, expected, {container.id for container in before})
+            return _watch(compose, starting, expected, {container.id for container in before})
         except BaseException:
             starting.terminate()
             starting.wait()
             raise
-    return sum(container.id not in running for container in containers)
 
 
 def _watch(

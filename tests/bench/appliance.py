@@ -34,12 +34,12 @@ def services(*names: str, slots: int = 2, context_size: int = 4096) -> Iterator[
 
 
 @contextlib.contextmanager
-def proxy(stack: NativeStack, *, bots: Mapping[str, int], **settings: str) -> Iterator[Proxy]:
-    """The proxy on a free port; `bots` are made for it: name -> longest answer in tokens."""
+def proxy(stack: NativeStack, *, bots: Mapping[str, int], system: str = SYSTEM, **settings: str) -> Iterator[Proxy]:
+    """The proxy on a free port; `bots` are made for it: name -> longest answer in tokens. `system` is one line."""
     folder = Path(tempfile.mkdtemp(dir=stack.data))
     (folder / "bots").mkdir()
     for name, tokens in bots.items():
-        text = f"name: {name}\nsystem: {SYSTEM}\nsampling: factual\nmax_tokens: {tokens}\n"
+        text = f"name: {name}\nsystem: {system}\nsampling: factual\nmax_tokens: {tokens}\n"
         (folder / "bots" / f"{name}.yaml").write_text(text)
     with running_proxy(stack, folder, **settings) as running:
         yield running

@@ -27,11 +27,15 @@ def heading(text: str) -> None:
     print(f"{text}\n  ({cores} cores, load before it {load:.1f})", flush=True)
 
 
-def figure(name: str, value: float, unit: str, *, goal: float | None = None, digits: int = 1) -> None:
-    """One line; a goal is an upper bound."""
+def figure(
+    name: str, value: float, unit: str, *, goal: float | None = None, least: float | None = None, digits: int = 1
+) -> None:
+    """One line; `goal` is an upper bound, `least` a lower one."""
     shown = f"  {name:<46}{value:12.{digits}f} {unit:<8}"
     if goal is not None:
         shown += f"goal <= {goal:g}   {'met' if value <= goal else 'MISSED'}"
+    if least is not None:
+        shown += f"goal >= {least:g}   {'met' if value >= least else 'MISSED'}"
     print(shown.rstrip(), flush=True)
 
 

@@ -5,17 +5,43 @@ from __future__ import annotations
 import os
 import sys
 
-from tests.bench import cancel, fairness, footprint, latency, prefix, streams, throughput, widget
+from tests.bench import (
+    cancel,
+    console,
+    embedding_backends,
+    embeddings,
+    fairness,
+    first,
+    fit,
+    footprint,
+    latency,
+    prefix,
+    streams,
+    throughput,
+    visitors,
+    widget,
+)
+from tests.bench.knowledge import ingestion, material, quality, speed
 
 BENCHMARKS = {
     "footprint": footprint.run,
     "latency": latency.run,
     "throughput": throughput.run,
     "streams": streams.run,
+    "visitors": visitors.run,
     "prefix": prefix.run,
+    "first": first.run,
     "cancel": cancel.run,
     "fairness": fairness.run,
+    "embeddings": embeddings.run,
+    "backends": embedding_backends.run,
     "widget": widget.run,
+    "console": console.run,
+    "material": material.run,
+    "knowledge": quality.run,
+    "ingestion": ingestion.run,
+    "retrieval": speed.run,
+    "fit": fit.run,
 }
 
 

@@ -33,6 +33,13 @@ BOTS = {
         "handoff_email: help@shop.example\ntheme: {accent: '#7a1fa2', accent_text: '#ffffff', position: left}\n"
     ),
     "careful": "name: Careful\nsystem: Answer.\nconsent: What you write is kept for 30 days.\nretention_days: 30\n",
+    "keeper": (
+        "name: Keeper\nsystem: Answer.\nknowledge: [keeper]\nmode: sources-only\nrefusal: Nothing about this here.\n"
+    ),
+    # The console's own, so that no other test's documents are in its collection.
+    "warden": (
+        "name: Warden\nsystem: Answer.\nknowledge: [warden]\nmode: sources-only\nrefusal: Nothing about this here.\n"
+    ),
     "polyglot": "name: Polyglot\nsystem: Answer.\nlanguages: [de, fr, es, lv, en]\n",
 }
 

@@ -202,7 +202,7 @@ SOURCES = [
 
 
 def _with_sources(route: Route) -> None:
-    """The real stream, with the sources in it that retrieval will put there: it does not exist yet."""
+    """The real stream, with sources in it of every kind, also of one that retrieval would not give."""
     response = route.fetch()
     body = response.text()
     sources = f"event: sources\ndata: {json.dumps({'sources': SOURCES})}\n\n"

@@ -23,7 +23,8 @@ def write_gguf(path: Path, *, tensor_bytes: int = 4096, values: Mapping[str, Val
     head = b"GGUF" + struct.pack("<IQQ", 3, 1, len(metadata))
     head += b"".join(_text(name) + _value(value) for name, value in metadata.items())
     head += _text("token_embd.weight") + struct.pack("<IQIQ", 1, tensor_bytes // 4, 0, 1024)
-    path.write_bytes(head + bytes(1024 + tensor_bytes))
+    # Tensors begin at a multiple of 32 bytes, where nothing else is said.
+    path.write_bytes(head + bytes(-len(head) % 32 + 1024 + tensor_bytes))
     return path
 
 

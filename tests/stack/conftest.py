@@ -20,7 +20,7 @@ import requests
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = "chatbot-test"
-SERVICES = {"caddy", "proxy", "engine", "embeddings", "chroma", "mongo"}
+SERVICES = {"caddy", "proxy", "engine", "embeddings", "chroma", "mongo", "worker"}
 UP_TIMEOUT_S = 1500
 # gunicorn's and Docker's own restart delays, a model load, and two rounds of health checks.
 RECOVERY_TIMEOUT_S = 90
@@ -71,7 +71,7 @@ class Appliance:
 
     def request(self, method: str, path: str, **options: Any) -> requests.Response:
         headers = {"Authorization": f"Bearer {self.key}", **options.pop("headers", {})}
-        options.setdefault("timeout", 120)
+        options.setdefault("timeout", 300)
         return self.session.request(method, f"https://localhost{path}", headers=headers, **options)
 
     def chat(self, message: str, **fields: Any) -> dict[str, Any]:

@@ -44,6 +44,7 @@ def test_the_gpu_set_adds_the_device_and_the_layers_and_nothing_else(fresh: Appl
     assert device["capabilities"] == ["gpu"]
     assert engine["environment"]["GPU_LAYERS"] == "-1"
     engine["environment"]["GPU_LAYERS"] = plain["services"]["engine"]["environment"]["GPU_LAYERS"]
+    assert (engine["environment"].pop("TENSOR_SPLIT"), engine["environment"].pop("GPU_DEVICES")) == ("auto", "all")
     assert [volume["target"] for volume in engine["volumes"]] == ["/models", "/var/cache/koboldcpp"]
     engine["volumes"].pop()
     del gpu["volumes"]["engine_cache"]

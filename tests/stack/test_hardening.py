@@ -56,8 +56,17 @@ REACHABLE = {
     "embeddings": {"proxy", "chroma"},
     "chroma": {"proxy", "embeddings"},
     "mongo": {"proxy"},
+    "worker": {"proxy", "engine", "embeddings", "chroma", "mongo"},
 }
-PORTS = {"caddy": 443, "proxy": 8080, "engine": 5001, "embeddings": 8080, "chroma": 8000, "mongo": 27017}
+PORTS = {
+    "caddy": 443,
+    "proxy": 8080,
+    "engine": 5001,
+    "embeddings": 8080,
+    "chroma": 8000,
+    "mongo": 27017,
+    "worker": 8081,
+}
 CONNECT = "import socket,sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 3)"
 
 

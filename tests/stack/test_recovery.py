@@ -34,7 +34,7 @@ def _crash_until_named(appliance: Appliance, service: str) -> bool:
     return False
 
 
-@pytest.mark.parametrize("service", sorted(SERVICES - {"caddy", "proxy"}))
+@pytest.mark.parametrize("service", sorted(SERVICES - {"caddy", "proxy", "worker"}))
 def test_a_crashed_dependency_is_named_and_comes_back(appliance: Appliance, service: str) -> None:
     appliance.wait_healthy()
     conversation = appliance.chat(f"Before the crash of {service}.")["conversation_id"]

@@ -107,7 +107,9 @@ def test_settings_and_secrets_are_for_their_owner_alone(appliance: Appliance) ->
     secrets = appliance.folder / ".appliance" / "secrets"
     assert secrets.stat().st_mode & 0o777 == 0o700
     files = list(secrets.iterdir())
-    assert {file.name for file in files} == {"mongo_root_password", "mongo_password", "chroma_token", "visitor_secret"}
+    assert {file.name for file in files} == {
+        *("mongo_root_password", "mongo_password", "chroma_token", "visitor_secret", "grafana_admin_password"),
+    }
     assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from chatproxy.settings import OPTIONS
 from scripts.lib.settings import SETTINGS
-from tests.unit.proxy.routes import routes
+from tests.unit.proxy.routes import console_routes, routes
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -18,7 +18,7 @@ ROUTE_ARGUMENT = re.compile(r"<(?:\w+:)?(\w+)>")
 
 
 def _documented_settings() -> set[str]:
-    return set(re.findall(r"^\| `([A-Z_]+)`", README, re.MULTILINE))
+    return set(re.findall(r"^\| `([A-Z0-9_]+)`", README, re.MULTILINE))
 
 
 def _proxy_environment() -> set[str]:
@@ -31,20 +31,21 @@ def test_the_settings_table_names_every_setting_and_no_other() -> None:
 
 
 def test_the_proxy_knows_every_variable_that_compose_gives_it() -> None:
-    assert _proxy_environment() <= {option.variable for option in OPTIONS}
+    assert _proxy_environment() <= {option.variable for option in OPTIONS} | {"TMPDIR"}  # the last is Python's own
 
 
 def test_every_variable_in_the_compose_files_is_set_somewhere() -> None:
     """A name in `${...}` is the operator's setting or something that `make up` resolves: a typo stays empty."""
     files = [ROOT / "docker-compose.yml", ROOT / "docker-compose.gpu.yml", *(ROOT / "compose").glob("*.yml")]
-    used = {name for file in files for name in re.findall(r"\$\{([A-Z_]+)", file.read_text())}
-    resolved = set(re.findall(r'"([A-Z_]+)":', (ROOT / "scripts" / "lib" / "resolve.py").read_text()))
+    used = {name for file in files for name in re.findall(r"\$\{([A-Z0-9_]+)", file.read_text())}
+    resolving = "".join((ROOT / "scripts" / "lib" / name).read_text() for name in ("resolve.py", "gpus.py"))
+    resolved = set(re.findall(r'"([A-Z_]+)":', resolving))
     assert used - {"COMPOSE_PROJECT_NAME"} <= set(SETTINGS) | resolved
 
 
 def test_env_example_holds_every_setting_with_its_default() -> None:
     lines = (ROOT / ".env.example").read_text().splitlines()
-    given = dict(line.split("=", 1) for line in lines if re.match(r"[A-Z_]+=", line))
+    given = dict(line.split("=", 1) for line in lines if re.match(r"[A-Z0-9_]+=", line))
     assert given == {name: setting.default for name, setting in SETTINGS.items()}
 
 
@@ -67,6 +68,14 @@ def test_every_route_is_documented() -> None:
         assert re.search(rf"^\| `[A-Z, |]*{method}[A-Z, |]* {re.escape(shown)}`", README, re.MULTILINE), (
             f"{method} {shown}"
         )
+
+
+def test_every_route_of_the_console_is_documented() -> None:
+    table = README.partition("\n## The console\n")[2].partition("\n## ")[0]
+    for method, rule in console_routes():
+        shown = ROUTE_ARGUMENT.sub("ID", rule).rstrip("/") or "/"
+        one = rf"`[A-Z, ]*{method}[A-Z, ]* {re.escape(shown)}`"
+        assert re.search(rf"^\| (?:`[^|]*, )?{one}", table, re.MULTILINE), f"{method} {shown}"
 
 
 def _shown_tree() -> str:

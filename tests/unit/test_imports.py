@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
@@ -18,16 +19,44 @@ PACKAGE = ROOT / "proxy" / "chatproxy"
 ALLOWED = {
     "wsgi": ("settings", "app"),
     "__main__": ("commands",),
-    "commands": ("settings", "app", "core"),
-    "app": ("settings", "web", "core", "adapters"),
-    "settings": (),
+    "commands": (
+        "findings",
+        "settings",
+        "parts",
+        "core",
+        "admins_commands",
+        "model_commands",
+        "sources_commands",
+        "worker",
+    ),
+    "findings": (),
+    "model_commands": ("building", "findings", "settings", "core"),
+    "admins_commands": ("findings", "settings", "parts", "core"),
+    "sources_commands": ("findings", "settings", "parts", "core"),
+    "app": ("settings", "console_app", "parts", "web", "core"),
+    "console_app": ("building", "parts", "web"),
+    "parts": ("building", "settings", "core", "adapters"),
+    "building": ("settings", "core", "adapters"),
+    # A second composition root: of what only its image has the libraries for.
+    "worker": ("building", "settings", "core", "adapters"),
+    "settings": ("setting_kinds",),
+    "setting_kinds": (),
     "errors": (),
     "web": ("web", "core"),
-    "adapters": ("adapters", "core.ports", "core.types", "core.access"),
+    "adapters": (
+        *("adapters", "core.ports", "core.types", "core.access", "core.passages", "core.fitting", "core.warm_ports"),
+        # A crawler's types and its decisions, which need nothing of the web.
+        *("core.boundary", "core.crawling", "core.frontier", "core.knowledge", "core.urls"),
+        *("core.knowledge_ports", "core.models", "core.sources", "core.engine_pages"),
+        # What the console keeps and looks for.
+        *("core.added_rules", "core.admin_ports", "core.archive"),
+        # What is measured, to be kept and told.
+        *("core.condition", "core.measures", "core.tally", "core.working"),
+    ),
     "core": ("core",),
 }
 # The core is plain Python: no web framework, no driver. Small pure libraries only.
-CORE_LIBRARIES = {"email_validator", "itsdangerous", "jinja2"}
+CORE_LIBRARIES = {"ada_url", "email_validator", "itsdangerous", "jinja2"}
 
 
 def _modules() -> list[Path]:
@@ -81,8 +110,9 @@ def test_every_layer_of_the_package_has_a_rule() -> None:
 
 
 def _pinned() -> set[str]:
-    pins = [ROOT / "proxy" / "requirements.txt", ROOT / "tests" / "requirements.txt"]
+    pins = [ROOT / "tests" / "requirements.txt", *ROOT.glob("proxy/requirements*.txt")]
     pins += ROOT.glob("images/*/requirements.txt")
+    pins.append(ROOT / "images" / "embeddings" / "requirements.in")  # torch alone has no one checksum
     return {_plain(name) for file in pins for name in re.findall(r"^([\w.-]+)==", file.read_text(), re.MULTILINE)}
 
 
@@ -116,3 +146,21 @@ def test_the_rule_finds_what_it_forbids(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(violations(tmp_path / "core/a.py")) == 3
     assert len(violations(tmp_path / "web/b.py")) == 1
     assert len(violations(tmp_path / "adapters/c.py")) == 1
+
+
+def test_the_proxy_needs_none_of_the_workers_libraries() -> None:
+    """Its image does not have them."""
+
+    def named(file: str) -> set[str]:
+        return {_plain(name) for name in re.findall(r"^([\w.-]+)==", (ROOT / "proxy" / file).read_text(), re.MULTILINE)}
+
+    only_workers = named("requirements-worker.in") - named("requirements.txt")
+    modules = sorted(
+        top for top, names in packages_distributions().items() if {_plain(n) for n in names} & only_workers
+    )
+    assert "tokenizers" in modules
+    program = f"import sys; sys.modules.update(dict.fromkeys({modules})); import chatproxy.commands, chatproxy.app"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT / "proxy", capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -66,4 +66,5 @@ def test_the_compose_file_includes_one_fragment_per_service() -> None:
 
 def test_every_service_that_is_built_here_has_its_image_folder() -> None:
     folders = {path.parts[1] for path in _tracked() if path.parts[0] == "images" and path.name == "Dockerfile"}
-    assert folders == {"base", "caddy", "chroma", "embeddings", "fetch", "koboldcpp", "llamacpp", "mongo", "proxy"}
+    knowledge, admin = {"chroma", "embeddings", "worker"}, {"wireguard", "grafana", "prometheus"}
+    assert folders == {"base", "bench", "caddy", "fetch", "koboldcpp", "llamacpp", "mongo", "proxy", *knowledge, *admin}

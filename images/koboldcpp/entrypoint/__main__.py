@@ -12,7 +12,8 @@ from typing import NoReturn
 from . import model as models
 from .build import Build
 from .flags import Policy
-from .launch import Plan, plan, read_request
+from .launch import plan, read_request
+from .plan import Plan
 from .refusal import RefusedError
 from .settings import Settings
 
@@ -36,8 +37,9 @@ def main() -> None:
         _say(f"warning: {warning}")
     command = [sys.executable, str(HOME / "koboldcpp.py"), *result.words]
     if only_print:
-        print(shlex.join(command))
+        print(shlex.join([*(f"{name}={value}" for name, value in result.environment.items()), *command]))
     else:
+        os.environ.update(result.environment)
         _become(command)
 
 
@@ -52,7 +54,7 @@ def _become(command: list[str]) -> NoReturn:
 def _plan() -> Plan:
     build = Build.load(HOME / "build.json")
     asked = os.environ.get("KOBOLDCPP_BACKEND", build.backend)
-    settings = Settings.read(os.environ)
+    settings = models.located(Settings.read(os.environ))
     request = read_request(settings, build, Policy.load())
     if asked != build.backend:
         request.warnings.append(f"KOBOLDCPP_BACKEND={asked}, but this image was built for {build.backend}: rebuild it")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from .build import Build
 from .flags import Policy, Reader, Request
 from .model import Model
+from .options import add_options
+from .plan import Plan
 from .refusal import RefusedError
 from .settings import Settings
 
@@ -18,21 +19,12 @@ _WAITING = 10
 _LEAST_KEPT, _MOST_KEPT = 6, 12
 #: What --contextsize takes in every version, in tokens.
 _MOST_CONTEXT = 262_144
+#: The largest number of --useclblast.
+_MOST_CLBLAST = 8
 #: With one of these the operator has decided how prompts are kept.
 _OWN_CACHES = {"--smartcache", "--parallelrequests", "--smartcontext"}
 #: Memory that the program needs beside weights and contexts, in bytes.
 _OVERHEAD = 512 * 1024 * 1024
-
-
-@dataclass
-class Plan:
-    """koboldcpp's flags, in order, and one sentence for each thing that was done otherwise than asked."""
-
-    words: list[str]
-    warnings: list[str] = field(default_factory=list)
-
-    def add(self, name: str, *values: object) -> None:
-        self.words += [name, *map(str, values)]
 
 
 def read_request(settings: Settings, build: Build, policy: Policy) -> Request:
@@ -72,6 +64,7 @@ def plan(settings: Settings, build: Build, request: Request, model: Model, memor
     if settings.threads and "--threads" not in request.flags:
         result.add("--threads", settings.threads)
     uses_gpu = _add_backend(result, settings, build, request)
+    add_options(result, settings, build, request, uses_gpu=uses_gpu)
     if _OWN_CACHES & request.flags.keys():  # the operator's choice
         result.add("--contextsize", settings.context_size)
     else:
@@ -98,10 +91,14 @@ def _add_backend(result: Plan, settings: Settings, build: Build, request: Reques
         if not all(flag.takes(value) for value in values):
             result.warnings.append(f"{flag.name}: koboldcpp {build.version} does not take {' '.join(values)}; dropped")
             values = []
+        if settings.devices:
+            values = _with_devices(result, settings, build, flag.name, values)
         result.add(flag.name, *(values or (["0", "0"] if own == "--useclblast" else [])))
         if "--gpulayers" not in request.flags:
             result.add("--gpulayers", settings.gpu_layers)
         return True
+    if settings.devices:
+        result.warnings.append(f"GPU_DEVICES dropped: this image was built for {build.backend} and uses no GPU")
     if asked == "--noblas" and build.backend == "openblas" and build.has("--noblas"):
         result.add("--noblas")
     elif asked not in ("", "--usecpu"):
@@ -109,6 +106,23 @@ def _add_backend(result: Plan, settings: Settings, build: Build, request: Reques
     elif build.has("--usecpu"):
         result.add("--usecpu")  # or it looks for GPUs first
     return False
+
+
+def _with_devices(result: Plan, settings: Settings, build: Build, flag: str, values: list[str]) -> list[str]:
+    """The backend flag's values with GPU_DEVICES, where the operator's own name no card."""
+    numbers = list(map(str, settings.devices))
+    if any(value.isdecimal() for value in values):
+        result.warnings.append(f"GPU_DEVICES is not used: {flag} {' '.join(values)} names its card")
+        return values
+    if build.backend == "cuda":
+        # The flag takes one number of four; this takes all that there are. Counted as nvidia-smi counts them.
+        result.environment.update(CUDA_DEVICE_ORDER="PCI_BUS_ID", CUDA_VISIBLE_DEVICES=",".join(numbers))
+        return values
+    if build.backend == "clblast":
+        if len(numbers) > 1 or int(numbers[0]) > _MOST_CLBLAST:
+            raise RefusedError(f"GPU_DEVICES={','.join(numbers)}: clblast takes one card, from 0 to {_MOST_CLBLAST}")
+        return ["0", *numbers]
+    return numbers
 
 
 def _add_cache(
@@ -129,10 +143,13 @@ def _add_cache(
     if flag is None or model.head is None or "--nofastforward" in request.flags:
         return
     kept = _conversations_kept(settings, model, memory)
+    if settings.prompt_cache == 0:
+        return
     if kept < 2:  # koboldcpp takes 1 for "as many as usual"
         result.warnings.append(
             "no --smartcache: the memory is too small to keep other conversations' contexts, so each change of "
-            "conversation makes a prompt be read again. A larger ENGINE_MEMORY or a smaller CONTEXT_SIZE mends that"
+            "conversation makes a prompt be read again. A larger ENGINE_MEMORY or PROMPT_CACHE, or a smaller "
+            "CONTEXT_SIZE mends that"
         )
     elif flag.arity == "0":
         result.add("--smartcache")
@@ -158,4 +175,7 @@ def _conversations_kept(settings: Settings, model: Model, memory: int) -> int:
     context = model.head.context_bytes(settings.context_size) if model.head else None
     if not context:
         return wanted
-    return min(wanted, (memory - model.size - _OVERHEAD) // context - 1)
+    most = (memory - model.size - _OVERHEAD) // context - 1
+    if settings.prompt_cache is not None:
+        return min(settings.prompt_cache // context, _MOST_KEPT, most)
+    return min(wanted, most)

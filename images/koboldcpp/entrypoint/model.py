@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import gguf
 from .refusal import BAD_MODEL, RefusedError
+from .settings import Settings
 
 MODELS = Path("/models")
 
@@ -27,8 +28,28 @@ class Model:
     head: gguf.Head | None
 
 
-def find(name: str, models: Path = MODELS) -> Path:
-    """The model's file: a path, or a name in the models folder.
+def located(settings: Settings, models: Path = MODELS) -> Settings:
+    """The settings with the files of MMPROJ and LORA as paths, each looked at.
+
+    Raises:
+        RefusedError: one is not there, or cannot be what it is named as.
+    """
+    projector = str(_attached("MMPROJ", settings.projector, (gguf.MAGIC,), models)) if settings.projector else ""
+    kinds = (gguf.MAGIC, _LORA_MAGIC)
+    loras = tuple(replace(lora, file=str(_attached("LORA", lora.file, kinds, models))) for lora in settings.loras)
+    return replace(settings, projector=projector, loras=loras)
+
+
+def _attached(variable: str, name: str, kinds: tuple[bytes, ...], models: Path) -> Path:
+    path = find(name, models, variable)
+    magic = _magic(path, f"{variable}={name}: ")
+    if magic not in kinds:
+        raise _refused(f"{variable}={name}: {path} is no GGUF file (it starts with {magic!r})")
+    return path
+
+
+def find(name: str, models: Path = MODELS, variable: str = "MODEL") -> Path:
+    """The file that `variable` names: a path, or a name in the models folder.
 
     Raises:
         RefusedError: there is no such file.
@@ -41,7 +62,7 @@ def find(name: str, models: Path = MODELS) -> Path:
     what = "is a folder" if path.is_dir() else "does not exist in the container"
     there = sorted(entry.name for entry in models.glob("*") if entry.is_file()) if models.is_dir() else []
     have = f"it holds {', '.join(there[:10])}" if there else "it is empty"
-    raise _refused(f"MODEL={name}: {path} {what}. The folder models/ of the appliance is {models} here; {have}")
+    raise _refused(f"{variable}={name}: {path} {what}. The folder models/ of the appliance is {models} here; {have}")
 
 
 def check(path: Path) -> Model:
@@ -50,23 +71,28 @@ def check(path: Path) -> Model:
     Raises:
         RefusedError: koboldcpp could not load it.
     """
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            magic = file.read(4)
-    except OSError as error:
-        raise _refused(
-            f"{path} cannot be read: {error.strerror}. The engine runs as user 10001: chmod a+r the file"
-        ) from error
+    magic = _magic(path)
+    size = path.stat().st_size
     if magic == gguf.MAGIC:
         return Model(path, size, _whole_gguf(path, size))
     if magic == _LORA_MAGIC:
-        raise _refused(f"{path} is a LoRA, which is applied on top of a model: KOBOLDCPP_ARGS=--lora {path}")
+        raise _refused(f"{path} is a LoRA, which is applied on top of a model: name it in LORA")
     if magic not in _OLD_MAGICS:
         raise _refused(f"{path} is neither GGUF nor GGML (it starts with {magic!r}): is it a web page, or unfinished?")
     if size < _SMALLEST_OLD_MODEL:
         raise _refused(f"{path} is a GGML file of {size} bytes: the download was cut off; fetch it again")
     return Model(path, size, None)
+
+
+def _magic(path: Path, whose: str = "") -> bytes:
+    """A file's first bytes, which tell what it is; `whose` stands in front where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(4)
+    except OSError as error:
+        raise _refused(
+            f"{whose}{path} cannot be read: {error.strerror}. The engine runs as user 10001: chmod a+r the file"
+        ) from error
 
 
 def _whole_gguf(path: Path, size: int) -> gguf.Head:

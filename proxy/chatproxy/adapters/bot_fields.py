@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import yaml
 from yaml.reader import ReaderError
 
 from chatproxy.adapters import bot_window
 from chatproxy.adapters.yaml_nodes import Mistake, Reader, list_of, mapping, one_of, text_up_to, whole
+from chatproxy.core.passages import COLLECTION
 from chatproxy.core.types import Bot, Role, Rule, Turn
 from chatproxy.errors import ConfigurationError
 
 # In characters, and far beyond what a context window holds: they keep a wrong file from doing harm.
-_LONGEST_TEXT, _LONGEST_TURN, _LONGEST_PHRASE, _LONGEST_NAME = 32_000, 8_000, 200, 60
-_MOST_DIALOGUES, _MOST_TURNS, _MOST_RULES, _MOST_PHRASES = 20, 40, 100, 50
+_LONGEST_TEXT, _LONGEST_TURN, _LONGEST_PHRASE, _LONGEST_NAME, _LONGEST_COLLECTION = 32_000, 8_000, 200, 60, 64
+_MOST_DIALOGUES, _MOST_TURNS, _MOST_RULES, _MOST_PHRASES, _MOST_COLLECTIONS = 20, 40, 100, 50, 20
+_MOST_UNSAID = 20
 # A name is written into prompts as a role ("NAME:"), so it must be one line and no marker itself.
 _NOT_IN_NAMES = ": < > | [ ] { }"
 _ROLES: dict[str, Role] = {"user": "user", "bot": "assistant"}
+
+
+class BotMistakes(ConfigurationError):
+    """All that is wrong with a file, as lines (from 1) and reasons; one for each field at most."""
+
+    def __init__(self, mistakes: Sequence[tuple[int, str]]) -> None:
+        line, problem = mistakes[0]
+        super().__init__(f"line {line}: {problem}")
+        self.mistakes = tuple(mistakes)
 
 
 class BotReader:
@@ -36,11 +47,15 @@ class BotReader:
             "max_message": whole(1, 200_000),
             "rules": list_of(_rule, _MOST_RULES, "rules"),
             "retention_days": whole(1, 3650),
+            "knowledge": list_of(_collection, _MOST_COLLECTIONS, "collections"),
+            "mode": one_of("mode", ("chat", "sources-only")),
+            "refusal": text_up_to(_LONGEST_TURN, empty=False),
+            "never_say": list_of(text_up_to(_LONGEST_PHRASE, empty=False), _MOST_UNSAID, "phrases"),
             **bot_window.FIELDS,
         }
 
     def read(self, bot_id: str, text: str) -> Bot:
-        """The bot that `text` describes. Raises ConfigurationError as "line N: what is wrong"."""
+        """The bot that `text` describes. Raises BotMistakes, the first of them in its text."""
         try:
             return self._bot(bot_id, yaml.compose(text, Loader=yaml.SafeLoader))
         except Mistake as mistake:
@@ -53,21 +68,36 @@ class BotReader:
             problem = f"the character {text[error.position]!a} does not belong into YAML"
         except RecursionError:
             line, problem = 1, "it is nested too deeply"
-        raise ConfigurationError(f"line {line}: {problem}")
+        raise BotMistakes([(line, problem)])
 
     def _bot(self, bot_id: str, document: yaml.Node | None) -> Bot:
         if not isinstance(document, yaml.MappingNode):
             raise Mistake(document, "a bot is a list of 'field: value' lines")
         given = mapping(document, "a bot", tuple(self._fields))
+        values, mistakes = {}, []
         if "name" not in given:
-            raise Mistake(document, "name is missing")
-        return Bot(id=bot_id, **{field: self._fields[field](field, node) for field, node in given.items()})
+            mistakes.append(Mistake(document, "name is missing"))
+        for field, node in given.items():
+            try:
+                values[field] = self._fields[field](field, node)
+            except Mistake as mistake:
+                mistakes.append(mistake)
+        if mistakes:
+            raise BotMistakes([(mistake.line, str(mistake)) for mistake in mistakes])
+        return Bot(id=bot_id, **values)
 
 
 def _name(field: str, node: yaml.Node) -> str:
     name: str = text_up_to(_LONGEST_NAME, empty=False)(field, node)
     if not name.isprintable() or any(marker in name for marker in _NOT_IN_NAMES.split()):
         raise Mistake(node, f"name is 1 to {_LONGEST_NAME} characters in one line, without {_NOT_IN_NAMES}")
+    return name
+
+
+def _collection(field: str, node: yaml.Node) -> str:
+    name: str = text_up_to(_LONGEST_COLLECTION, empty=False)(field, node)
+    if not COLLECTION.fullmatch(name):
+        raise Mistake(node, f"{field} is {name!r}; a collection's name is lower-case letters, digits, '-' and '_'")
     return name
 
 

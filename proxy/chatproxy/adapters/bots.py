@@ -34,13 +34,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from chatproxy.adapters.bot_fields import BotReader
-from chatproxy.core.types import Bot
+from chatproxy.adapters.bot_fields import BotMistakes, BotReader
+from chatproxy.core.types import Bot, BotProblem
 from chatproxy.errors import ConfigurationError, NotFound
 
 _log = logging.getLogger(__name__)
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_ID_IN_WORDS = "lower-case letters, digits, '-' and '_'"
 _LARGEST_FILE = 256 * 1024  # bytes
+_TOO_LARGE = f"it is larger than {_LARGEST_FILE} bytes"
 # What tells two versions of a file apart: times of content and inode (a chmod changes the latter) in ns, and its size.
 _Stamp = tuple[int, int, int]
 
@@ -52,6 +54,7 @@ class _Known:
     stamp: _Stamp
     bot: Bot | None
     problem: str = ""
+    mistakes: tuple[tuple[int, str], ...] = ()
 
 
 class BotFiles:
@@ -69,7 +72,7 @@ class BotFiles:
             raise ConfigurationError(f"BOTS_DIR: there is no folder {folder}")
         for path in sorted(folder.glob("*.yaml")):
             if not _ID.fullmatch(path.stem):
-                _log.error("%s: a bot's file name is lower-case letters, digits, '-' and '_'; it is not offered", path)
+                _log.error("%s: a bot's file name is %s; it is not offered", path, _ID_IN_WORDS)
         self.all()
 
     def get(self, bot_id: str) -> Bot:
@@ -87,6 +90,29 @@ class BotFiles:
         looked_at = [self._look(bot_id) for bot_id in ids]
         return [known.bot for known in looked_at if known and known.bot]
 
+    def broken(self) -> Sequence[BotProblem]:
+        """See core.ports.Bots."""
+        found = []
+        for path in sorted(self._folder.glob("*.yaml")):
+            if not _ID.fullmatch(path.stem):
+                found.append(BotProblem(path.stem, path.name, None, f"a bot's file name is {_ID_IN_WORDS}"))
+                continue
+            known = self._look(path.stem)
+            for line, reason in known.mistakes if known else ():
+                found.append(
+                    BotProblem(path.stem, path.name, line, reason, in_use=known is not None and bool(known.bot))
+                )
+        return found
+
+    def check(self, text: str) -> Bot | Sequence[BotProblem]:
+        """See core.ports.Bots."""
+        if len(text.encode()) > _LARGEST_FILE:
+            return [BotProblem("", "", 1, _TOO_LARGE)]
+        try:
+            return self._reader.read("", text)
+        except BotMistakes as error:
+            return [BotProblem("", "", line, reason) for line, reason in error.mistakes]
+
     def _look(self, bot_id: str) -> _Known | None:
         """The file's newest version, read only where it has changed; None where there is no such file."""
         path = self._folder / f"{bot_id}.yaml"
@@ -103,10 +129,10 @@ class BotFiles:
     def _read(self, path: Path, stamp: _Stamp, before: Bot | None) -> _Known:
         try:
             return _Known(stamp, self._reader.read(path.stem, _text_of(path)))
-        except ConfigurationError as error:
+        except BotMistakes as error:
             problem = f"{path}, {error}"
             _log.error("%s; %s", problem, "its last good version stays in use" if before else "it is not offered")
-            return _Known(stamp, before, problem)
+            return _Known(stamp, before, problem, error.mistakes)
 
 
 def _stamp(path: Path) -> _Stamp | None:
@@ -122,11 +148,11 @@ def _text_of(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(_LARGEST_FILE + 1)
     except OSError as error:
-        raise ConfigurationError(f"line 1: it cannot be read: {error.strerror}") from None
+        raise BotMistakes([(1, f"it cannot be read: {error.strerror}")]) from None
     if len(content) > _LARGEST_FILE:
-        raise ConfigurationError(f"line 1: it is larger than {_LARGEST_FILE} bytes")
+        raise BotMistakes([(1, _TOO_LARGE)])
     try:
         return content.decode()
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigurationError(f"line {line}: it is not UTF-8") from None
+        raise BotMistakes([(line, "it is not UTF-8")]) from None

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
-from typing import Any
+from typing import Any, Protocol
 
 from chatproxy.adapters.sse import EventParser, SurrogateJoiner
 from chatproxy.adapters.transport import Head, post
@@ -17,6 +17,12 @@ TICK_S = 0.5
 _LONGEST_ERROR = 65536
 # Events told together at most: who counts tokens, to stop an engine that knows no end, must not get thousands at once.
 _MOST_TOGETHER = 32
+
+
+class Parser(Protocol):
+    """Turns bytes, cut anywhere, into the data of the events that they complete. Raises EngineFailure."""
+
+    def feed(self, piece: bytes) -> list[str]: ...
 
 
 class EngineRefused(EngineFailure):
@@ -35,13 +41,15 @@ def generated(
     *,
     first_s: float,
     idle_s: float,
+    parser: Parser | None = None,
 ) -> Generator[Text | Idle]:
     """Ask the engine and yield its text; `read` makes of an event's data its text and whether it was the last.
 
+    `parser` finds the events among the bytes; without one they are server-sent events.
     Events that have come together are told together: a proxy that lags behind catches up. Raises as `events` does.
     """
     joiner = SurrogateJoiner()
-    with closing(events(url, payload, headers, first_s=first_s, idle_s=idle_s)) as stream:
+    with closing(events(url, payload, headers, first_s=first_s, idle_s=idle_s, parser=parser)) as stream:
         for batch in stream:
             pieces, over = [], False
             for data in batch:
@@ -64,6 +72,7 @@ def events(
     *,
     first_s: float,
     idle_s: float,
+    parser: Parser | None = None,
 ) -> Generator[list[str]]:
     """Yield the data of events that came together; none when the request is out and in moments of silence.
 
@@ -71,7 +80,7 @@ def events(
     count, since an engine that has wedged may still send those. Raises EngineTimeout, EngineRefused, EngineFailure,
     and Busy for HTTP 503 and 429, with which engines tell that they are occupied.
     """
-    parser = EventParser()
+    parser = parser or EventParser()
     deadline, silence = time.monotonic() + first_s, f"no first token within {first_s:g} s"
     body = json.dumps(payload).encode()
     status, refusal = 0, b""

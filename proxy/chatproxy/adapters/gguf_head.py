@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 _CONTROL, _USER_DEFINED = 3, 4
@@ -75,6 +75,10 @@ def _facts(path: str) -> dict[str, Any]:
 
     fields = Head(path).fields
 
+    def _content(field: ReaderField) -> Callable[[], Any]:
+        texts = field.types[-1:] == [GGUFValueType.STRING] and field.types[:1] == [GGUFValueType.ARRAY]
+        return lambda: field.parts[field.data[0]] if texts else field.contents()
+
     def value(name: str, read: Callable[[ReaderField], Any], otherwise: Any) -> Any:
         return read(fields[name]) if name in fields else otherwise
 
@@ -98,7 +102,22 @@ def _facts(path: str) -> dict[str, Any]:
         "adds_bos": value("tokenizer.ggml.add_bos_token", lambda f: bool(f.contents()), None),
         "control": of_type(_CONTROL),
         "user_defined": of_type(_USER_DEFINED),
+        "title": value("general.name", lambda f: str(f.contents()), ""),
+        "shape": _shape(architecture, {name: _content(field) for name, field in fields.items()}),
     }
+
+
+def _shape(architecture: str, contents: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
+    """What core.fitting.Shape reads: the architecture's own numbers, and how long the lists of the tokenizer are."""
+    told: dict[str, Any] = {"general.architecture": architecture}
+    for name, content in contents.items():
+        if name in ("tokenizer.ggml.tokens", "tokenizer.ggml.merges"):
+            told[name] = len(content())
+        elif name.startswith(f"{architecture}."):
+            value = content()
+            if isinstance(value, int) or (isinstance(value, list) and all(isinstance(item, int) for item in value)):
+                told[name] = value
+    return told
 
 
 if __name__ == "__main__":

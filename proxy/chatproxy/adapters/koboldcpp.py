@@ -3,11 +3,15 @@
 - Generations are always streamed: a request that is not runs to its end after its client has left.
 - Every request carries an unguessable `genkey`: text generated without one can be read by any caller.
 - The end of a stream is only its event with a finish_reason; a connection that just closes has died.
+- Images stand in front of the whole prompt, whatever it says; koboldcpp's own chat route has "(Attached Image 1)" where
+  each of them was said (transform_genparams in koboldcpp.py), and so has a prompt from here.
 """
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import itertools
 import logging
 import re
 import secrets
@@ -18,7 +22,8 @@ from typing import Any
 from chatproxy.adapters.calls import CallFailed, Service
 from chatproxy.adapters.engine_stream import decode, generated
 from chatproxy.adapters.remembered import Remembered
-from chatproxy.core.types import EngineEvent, Finish, Generation
+from chatproxy.core.types import IMAGE_MARK, EngineEvent, Finish, Generation, Image
+from chatproxy.core.warm_ports import CacheState
 from chatproxy.errors import EngineFailure, EngineTimeout, Unhealthy
 
 _log = logging.getLogger(__name__)
@@ -32,15 +37,22 @@ _SAFE_ABORT = (1, 80)
 # A client can leave in the moment in which it is asked: an abort may overtake the generation that it is for, and is
 # answered with success "false" then.
 _ABORT_ATTEMPTS, _ABORT_PAUSE_S = 5, 0.1
+# images_max in koboldcpp.py: what an older version takes of a request's images; it leaves the others out.
+_MOST_IMAGES = 4
+# koboldcpp does not tell beforehand what an image takes, and drops the prompt's beginning where that is too much. The
+# most that a projector makes of one within --visionmaxres, 1024 by default: Pixtral, a token for 16 x 16 pixels and one
+# for each row; and what stands around it ("Attached Media:", the model's own tags).
+_IMAGE_TOKENS = 64 * 64 + 64 + 32
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Facts:
-    """Context size in tokens, (major, minor) version, the model's name."""
+    """Context size in tokens, (major, minor) version, the model's name, whether it can see."""
 
     context_size: int
     version: tuple[int, int]
     model: str
+    sees: bool
 
 
 class _End:
@@ -65,7 +77,7 @@ class _End:
 
 
 class Koboldcpp:
-    """Implements core.ports.Engine and HealthCheck."""
+    """Implements core.ports.Engine and HealthCheck, core.warm_ports.Warmable."""
 
     def __init__(
         self,
@@ -75,9 +87,10 @@ class Koboldcpp:
         api_key: str = "",
         first_token_s: float = 600,
         idle_s: float = 120,
+        image_tokens: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`name` is what /readyz calls it.
+        """`name` is what /readyz calls it, `image_tokens` what one image takes at most where that is known.
 
         `first_token_s` and `idle_s`: seconds of silence before and after the first token that are endured.
         """
@@ -85,6 +98,7 @@ class Koboldcpp:
         self._service = Service(url, token=api_key)
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._first_token_s, self._idle_s = first_token_s, idle_s
+        self._image_tokens = image_tokens or _IMAGE_TOKENS
         self._facts = Remembered(self._read_facts, lasts_s=_FACTS_LAST_S, clock=clock)
 
     def generate(self, generation: Generation) -> Generator[EngineEvent]:
@@ -97,9 +111,25 @@ class Koboldcpp:
                 url, payload, self._headers, end.read, first_s=self._first_token_s, idle_s=self._idle_s
             )
         except (GeneratorExit, EngineTimeout):
-            self._abort(payload["genkey"], end.begun)
+            self.abort(payload["genkey"], end.begun)
             raise
         yield end.finish()
+
+    def abort(self, genkey: str, begun: bool) -> None:
+        """Stop a generation that nobody waits for; `begun` tells that some of it has come. Never raises.
+
+        A stream's closed connection stops it too, but only once it generates.
+        """
+        try:
+            if not begun and self._facts.get().version < _SAFE_ABORT:
+                return
+            for _ in range(_ABORT_ATTEMPTS):
+                answer = self._post("/api/extra/abort", {"genkey": genkey})
+                if begun or (isinstance(answer, dict) and answer.get("success") == "true"):
+                    return
+                time.sleep(_ABORT_PAUSE_S)
+        except EngineFailure as error:
+            _log.info("abort failed: %s", error)
 
     def count_tokens(self, text: str) -> int:
         """See core.ports.Engine."""
@@ -117,6 +147,14 @@ class Koboldcpp:
         """See core.ports.Engine."""
         return self._facts.get().model
 
+    def most_images(self) -> int:
+        """See core.ports.Engine."""
+        return _MOST_IMAGES if self._facts.get().sees else 0
+
+    def image_tokens(self, image: Image) -> int:
+        """See core.ports.Engine."""
+        return self._image_tokens
+
     def check(self) -> None:
         """See core.ports.HealthCheck."""
         try:
@@ -128,25 +166,22 @@ class Koboldcpp:
         if answer["result"] in ("inactive", "koboldcpp/inactive"):
             raise Unhealthy("no model is loaded")
 
-    def _abort(self, genkey: str, begun: bool) -> None:
-        """Stop a generation that nobody waits for. The closed connection stops it too, but only once it generates."""
+    def cache(self) -> CacheState | None:
+        """See core.warm_ports.Warmable."""
         try:
-            if not begun and self._facts.get().version < _SAFE_ABORT:
-                return
-            for _ in range(_ABORT_ATTEMPTS):
-                answer = self._post("/api/extra/abort", {"genkey": genkey})
-                if begun or (isinstance(answer, dict) and answer.get("success") == "true"):
-                    return
-                time.sleep(_ABORT_PAUSE_S)
-        except EngineFailure as error:
-            _log.info("abort failed: %s", error)
+            uptime = self._get("/api/extra/perf").get("uptime")
+        except EngineFailure:
+            return None
+        return CacheState(int(uptime)) if isinstance(uptime, int | float) else None
 
     def _read_facts(self) -> _Facts:
         context = self._get("/api/extra/true_max_context_length").get("value")
-        version = re.match(r"(\d+)\.(\d+)", str(self._get("/api/extra/version").get("version")))
+        told = self._get("/api/extra/version")
+        version = re.match(r"(\d+)\.(\d+)", str(told.get("version")))
         if not isinstance(context, int) or context <= 0 or not version:
             raise EngineFailure("koboldcpp does not tell its context size or version")
-        return _Facts(context, (int(version[1]), int(version[2])), str(self._get("/api/v1/model").get("result")))
+        model, sees = str(self._get("/api/v1/model").get("result")), told.get("vision") is True
+        return _Facts(context, (int(version[1]), int(version[2])), model, sees)
 
     def _get(self, path: str) -> dict[str, Any]:
         try:
@@ -169,9 +204,11 @@ def _payload(generation: Generation) -> dict[str, Any]:
     asked = {name: value for name, value in dataclasses.asdict(generation.sampling).items() if value is not None}
     if generation.context_size:
         asked["max_context_length"] = generation.context_size
+    if generation.images:
+        asked["images"] = [base64.b64encode(image.data).decode() for image in generation.images]
     return {
         **asked,
-        "prompt": generation.prompt,
+        "prompt": _named(generation.prompt) if generation.images else generation.prompt,
         "max_length": generation.max_tokens,
         "stop_sequence": list(generation.stops),
         # The stop text stays in the stream: it is how we tell a stop from a full length, which koboldcpp does not.
@@ -179,6 +216,15 @@ def _payload(generation: Generation) -> dict[str, Any]:
         "genkey": f"KCPP{secrets.token_hex(16)}",
         "quiet": True,  # no prompts in its log
     }
+
+
+def _named(prompt: str) -> str:
+    """The prompt with its images told by their numbers; those at its very beginning stand there anyway."""
+    begin = 0
+    while prompt.startswith(f"{IMAGE_MARK}\n", begin):
+        begin += len(IMAGE_MARK) + 1
+    numbers = itertools.count(begin // (len(IMAGE_MARK) + 1) + 1)
+    return re.sub(re.escape(IMAGE_MARK), lambda _: f"(Attached Image {next(numbers)})", prompt[begin:])
 
 
 def _read(event: dict[str, Any]) -> tuple[str, Finish | None]:

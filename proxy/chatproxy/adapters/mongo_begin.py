@@ -1,7 +1,7 @@
 """Appending messages to a conversation in MongoDB: places given out, messages inserted, all with one journal flush.
 
     1. the conversation gives out places and says what is about to be superseded     w 1, no flush
-    2. the messages are inserted in their places                                      w majority, j true
+    2. the messages are inserted in their places, behind their images                 w majority, j true
     3. the conversation is read: is it still there, does it know of the places?
     4. what has been superseded is written down for good                              w 1, no flush
 
@@ -30,6 +30,7 @@ from pymongo.errors import (
     ServerSelectionTimeoutError,
 )
 
+from chatproxy.adapters import mongo_images
 from chatproxy.adapters.mongo import UNFLUSHED, Document
 from chatproxy.adapters.mongo_documents import (
     conversation_document,
@@ -132,9 +133,11 @@ class Beginning:
         self._state()  # somebody else's is not touched
         if end is not None:
             longer = [{"expires_at": None}, {"expires_at": {"$gt": end}}]
+            condition = {"conversation_id": self.conversation.id, "$or": longer}
             self.database["messages"].with_options(write_concern=UNFLUSHED).update_many(
-                {"conversation_id": self.conversation.id, "$or": longer}, {"$set": {"expires_at": end}}
+                condition, {"$set": {"expires_at": end}}
             )
+            mongo_images.shorten(self.database, condition, end)
 
     # --- step 2: messages -------------------------------------------------------------------------------------------
 
@@ -142,6 +145,8 @@ class Beginning:
         days = self.conversation.retention_days
         documents = [message_document(each, base + index, days) for index, each in enumerate(self.messages)]
         missing = [document for document in documents if document["_id"] not in known]
+        for message in self.messages:
+            mongo_images.keep(self.database, message, expiry(message.created_at, days))
         messages = self.database["messages"]
         if not missing:
             # They had arrived, their acknowledgement had not: a write that changes nothing still waits for the disk.
@@ -175,6 +180,7 @@ class Beginning:
             if self.new:
                 raise _AgainError  # deleted together with all others, or lost in a crash: not acknowledged yet
             self.database["messages"].delete_many({"_id": {"$in": [message.id for message in self.messages]}})
+            mongo_images.forget_of(self.database, self.messages)
             raise no_conversation(self.conversation.id)
         if state["messages"] < end:
             conversations.update_one(self._own, {"$max": {"messages": end}})

@@ -3,7 +3,8 @@
     conversations  _id, owner, bot, title, created_at, updated_at, messages (how many places were given out),
                    retention_days, expires_at, superseded (see mongo_superseded)
     messages       _id, conversation_id, seq (place in the conversation, from 0; a place can stay empty), role, text,
-                   created_at, status, finish_reason, prompt_tokens, completion_tokens, expires_at, feedback
+                   created_at, status, finish_reason, prompt_tokens, completion_tokens, expires_at, feedback,
+                   sources (n, title, url, snippet), images (see mongo_images); both only where there are any
 
 Documents of schema version 1 lack retention_days, expires_at, superseded and feedback; null means the same as absent.
 """
@@ -11,10 +12,12 @@ Documents of schema version 1 lack retention_days, expires_at, superseded and fe
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
+from chatproxy.adapters import mongo_images
 from chatproxy.adapters.mongo import Document
-from chatproxy.core.types import Conversation, Feedback, Message, Page, Usage
+from chatproxy.core.types import Conversation, Feedback, Message, Page, Source, Usage
 from chatproxy.errors import InvalidRequest, NotFound
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -58,6 +61,7 @@ def message_document(message: Message, place: int, retention_days: int | None) -
         "created_at": message.created_at,
         "expires_at": expiry(message.created_at, retention_days),
         **said(message),
+        **({"images": [mongo_images.told(image) for image in message.images]} if message.images else {}),
     }
 
 
@@ -70,6 +74,7 @@ def said(message: Message) -> Document:
         "finish_reason": message.finish_reason,
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
+        **({"sources": [asdict(source) for source in message.sources]} if message.sources else {}),
     }
 
 
@@ -87,6 +92,8 @@ def message_of(document: Document) -> Message:
         document["finish_reason"],
         Usage(document["prompt_tokens"], document["completion_tokens"]) if counted else None,
         Feedback(rated["rating"], rated["comment"]) if rated else None,
+        tuple(Source(**source) for source in document.get("sources", ())),
+        tuple(mongo_images.image_of(image) for image in document.get("images", ())),
     )
 
 

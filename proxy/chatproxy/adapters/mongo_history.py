@@ -12,6 +12,7 @@ from itertools import islice
 from pymongo import ReturnDocument
 from pymongo.database import Database as MongoDatabase
 
+from chatproxy.adapters import mongo_images
 from chatproxy.adapters.mongo import UNFLUSHED, Database, Document, again_if_broken
 from chatproxy.adapters.mongo_begin import Beginning, hidden_in, places_of
 from chatproxy.adapters.mongo_documents import (
@@ -25,7 +26,7 @@ from chatproxy.adapters.mongo_documents import (
     said,
 )
 from chatproxy.adapters.mongo_superseded import Range, shown
-from chatproxy.core.types import Conversation, Feedback, Message, Page, Past
+from chatproxy.core.types import Conversation, Feedback, Image, Message, Page, Past
 from chatproxy.errors import InvalidRequest
 
 # What one prompt may look back on. The start moves in blocks of places, so that the prompt's beginning stays the same
@@ -97,6 +98,12 @@ class MongoHistory:
         with self._database.opened() as database:
             return message_of(_own_message(database, owner, message_id))
 
+    def images(self, owner: str, conversation_id: str, ids: Sequence[str]) -> Sequence[Image]:
+        """See core.ports.History."""
+        with self._database.opened() as database:
+            _own(database, owner, conversation_id)
+            return mongo_images.read(database, conversation_id, ids)
+
     def begin(
         self, conversation: Conversation, messages: Sequence[Message], *, new: bool, instead_of: str | None = None
     ) -> None:
@@ -159,8 +166,10 @@ def _delete(database: MongoDatabase[Document], ids: list[str]) -> None:
     """
     unflushed = database["messages"].with_options(write_concern=UNFLUSHED)
     unflushed.delete_many({"conversation_id": {"$in": ids}})
+    mongo_images.forget(database, ids)
     database["conversations"].delete_many({"_id": {"$in": ids}})
     unflushed.delete_many({"conversation_id": {"$in": ids}})
+    mongo_images.forget(database, ids)
 
 
 def _own(database: MongoDatabase[Document], owner: str, conversation_id: str) -> Document:

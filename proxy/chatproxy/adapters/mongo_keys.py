@@ -35,7 +35,7 @@ class MongoKeys:
                     "expires_at": key.expires_at,
                     "revoked_at": key.revoked_at,
                     "last_used_at": key.last_used_at,
-                    "limits": {name: limit for name, limit in asdict(key.limits).items() if limit is not None},
+                    "limits": stored_limits(key.limits),
                 },
             )
 
@@ -50,6 +50,11 @@ class MongoKeys:
         with self._database.collection("keys") as keys:
             return [_key(document) for document in keys.find().sort("created_at", 1)]
 
+    def change(self, key_id: str, limits: Limits) -> bool:
+        """See core.ports.KeyStore."""
+        with self._database.collection("keys") as keys:
+            return keys.update_one({"_id": key_id}, {"$set": {"limits": stored_limits(limits)}}).matched_count == 1
+
     def revoke(self, key_id: str, moment: datetime) -> bool:
         """See core.ports.KeyStore; a second revocation keeps the first one's time."""
         with self._database.collection("keys") as keys:
@@ -60,6 +65,11 @@ class MongoKeys:
         """See core.ports.KeyStore. $max: what two processes note arrives in any order."""
         with self._database.collection("keys") as keys:
             keys.with_options(write_concern=_IN_MEMORY).update_one({"_id": key_id}, {"$max": {"last_used_at": moment}})
+
+
+def stored_limits(limits: Limits) -> Document:
+    """Only those that are a key's own."""
+    return {name: limit for name, limit in asdict(limits).items() if limit is not None}
 
 
 def _key(document: Document) -> KeyRecord:

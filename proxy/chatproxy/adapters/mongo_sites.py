@@ -6,10 +6,10 @@ A handful of documents, found by _id or read as a whole: no other index, so no s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime
 
 from chatproxy.adapters.mongo import Database, Document, insert_once
+from chatproxy.adapters.mongo_keys import stored_limits
 from chatproxy.core.access import Limits, SiteKey
 
 
@@ -32,7 +32,7 @@ class MongoSites:
                     "created_at": site.created_at,
                     "expires_at": site.expires_at,
                     "revoked_at": site.revoked_at,
-                    "limits": {name: limit for name, limit in asdict(site.limits).items() if limit is not None},
+                    "limits": stored_limits(site.limits),
                 },
             )
 
@@ -46,6 +46,12 @@ class MongoSites:
         """See core.ports.SiteStore; oldest first."""
         with self._database.collection("sites") as sites:
             return [_site(document) for document in sites.find().sort("created_at", 1)]
+
+    def change(self, site_id: str, origins: Sequence[str], bots: Sequence[str], limits: Limits) -> bool:
+        """See core.ports.SiteStore."""
+        new = {"origins": list(origins), "bots": list(bots), "limits": stored_limits(limits)}
+        with self._database.collection("sites") as sites:
+            return sites.update_one({"_id": site_id}, {"$set": new}).matched_count == 1
 
     def revoke(self, site_id: str, moment: datetime) -> bool:
         """See core.ports.SiteStore; a second revocation keeps the first one's time."""

@@ -1,62 +1,34 @@
 """Engines that speak OpenAI's completions API: llama.cpp's server first of all, and others.
 
-What llama.cpp's server offers beyond that API (tokenizer, context size, all samplers) is used only when the server
-says that it is one. Others get what OpenAI's API knows, and their tokens are estimated.
+What a server offers beyond that API (tokenizer, context size, more samplers) is used only when it says which kind it
+is: see openai_kinds.py. Others get what OpenAI's API knows, and their tokens are estimated.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
 from typing import Any
 
+from chatproxy.adapters import openai_kinds
 from chatproxy.adapters.calls import CallFailed, Service
 from chatproxy.adapters.engine_stream import EngineRefused, decode, generated
+from chatproxy.adapters.llama_cpp_images import PATH, UNREADABLE, LlamaCppImages, PicturedEnd
+from chatproxy.adapters.ollama_stream import LineParser, OllamaEnd
+from chatproxy.adapters.openai_kinds import OLLAMA, Facts, whole
 from chatproxy.adapters.remembered import Remembered
-from chatproxy.core.types import EngineEvent, Finish, Generation, Sampling
+from chatproxy.adapters.sse import EventParser
+from chatproxy.core.types import EngineEvent, Finish, Generation, Image
+from chatproxy.core.warm_ports import CacheState
 from chatproxy.errors import ContextTooLong, EngineFailure, InvalidRequest, Unhealthy
 
 _CALL_TIMEOUT_S = 10.0
 _CHECK_TIMEOUT_S = 2.0
 # How long what the engine says about itself is believed: it may have been restarted with another model.
 _FACTS_LAST_S = 60.0
+# What an answer to the health check means.
+_SAID = {"HTTP 503": "the model is still loading", "HTTP 401": "it refuses the key", "HTTP 403": "it refuses the key"}
 # Estimate without a tokenizer. English takes 4 bytes a token, Chinese 2, dense code 2.5: two never promise too much.
 _BYTES_PER_TOKEN = 2
-
-# Ours -> theirs. top_a, tfs, rep_pen_slope and sampler_order have no counterpart in today's llama.cpp: left out.
-_LLAMA_CPP = {
-    "temperature": "temperature",
-    "top_p": "top_p",
-    "top_k": "top_k",
-    "min_p": "min_p",
-    "typical": "typical_p",
-    "rep_pen": "repeat_penalty",
-    "rep_pen_range": "repeat_last_n",
-    "sampler_seed": "seed",
-    "ban_eos_token": "ignore_eos",
-    "grammar": "grammar",
-    "frequency_penalty": "frequency_penalty",
-    "presence_penalty": "presence_penalty",
-}
-_OPENAI = {
-    "temperature": "temperature",
-    "top_p": "top_p",
-    "sampler_seed": "seed",
-    "frequency_penalty": "frequency_penalty",
-    "presence_penalty": "presence_penalty",
-}
-# Word after each batch of a prompt that is being read. llama.cpp notices that a client has left only when it writes to
-# it: without this, a prompt would be read to its end for nobody.
-_LLAMA_CPP_ALWAYS = {"return_progress": True}
-# OpenAI's API takes no more stop strings than this; the rest is caught by our own filter.
-_OPENAI_STOPS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class _Facts:
-    llama_cpp: bool
-    context_size: int | None
-    model: str
 
 
 class _End:
@@ -83,13 +55,13 @@ class _End:
             raise EngineFailure("the engine closed the stream without an end")
         return Finish(
             "length" if self._reason == "length" else "stop",
-            _whole(self._usage, "prompt_tokens"),
-            _whole(self._usage, "completion_tokens"),
+            whole(self._usage, "prompt_tokens"),
+            whole(self._usage, "completion_tokens"),
         )
 
 
 class OpenAiEngine:
-    """Implements core.ports.Engine and HealthCheck."""
+    """Implements core.ports.Engine and HealthCheck, core.warm_ports.Warmable."""
 
     def __init__(
         self,
@@ -100,9 +72,14 @@ class OpenAiEngine:
         api_key: str = "",
         first_token_s: float = 600,
         idle_s: float = 120,
+        image_tokens: int | None = None,
+        context_size: int = 4096,
     ) -> None:
-        """`url` with or without a final /v1; `name` is what /readyz calls it.
+        """`url` with or without a final /v1; `model` as the server calls it; `name` is what /readyz calls the engine.
 
+        `image_tokens`: what one image takes at most, where that is known.
+
+        `context_size`: what is asked for where that comes with the order, in tokens of one conversation.
         Times: seconds of silence that are endured before and after the first token.
         """
         self.name = name
@@ -110,40 +87,56 @@ class OpenAiEngine:
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._model = model
         self._first_token_s, self._idle_s = first_token_s, idle_s
+        self._context_size = context_size
         self._facts = Remembered(self._read_facts, lasts_s=_FACTS_LAST_S)
+        self._images = LlamaCppImages(self._service, lasts_s=_FACTS_LAST_S, tokens=image_tokens)
+        # A gateway may let OpenAI's routes through and no others.
+        self._tokenizes = True
 
     def generate(self, generation: Generation) -> Generator[EngineEvent]:
         """See core.ports.Engine. Closing the connection stops this kind of engine."""
-        url = f"{self._service.base_url}/v1/completions"
-        payload = self._payload(generation, llama_cpp=self._facts.get().llama_cpp)
-        end = _End()
+        facts = self._facts.get()
+        url = f"{self._service.base_url}{facts.kind.path}"
+        payload = openai_kinds.payload(facts, generation, self._model)
+        end: _End | OllamaEnd | PicturedEnd = OllamaEnd() if facts.kind is OLLAMA else _End()
+        if generation.images:
+            url, end = f"{self._service.base_url}{PATH}", PicturedEnd()
+            payload |= self._images.payload(generation)
+        parser = LineParser() if facts.kind is OLLAMA else EventParser()
+        first, idle = self._first_token_s, self._idle_s
         try:
-            yield from generated(
-                url, payload, self._headers, end.read, first_s=self._first_token_s, idle_s=self._idle_s
-            )
+            yield from generated(url, payload, self._headers, end.read, first_s=first, idle_s=idle, parser=parser)
         except EngineRefused as refusal:
-            if b"exceed_context_size" in refusal.body or b"context_length_exceeded" in refusal.body:
+            if any(words in refusal.body for words in openai_kinds.TOO_LONG):
                 raise ContextTooLong(str(refusal)) from None
+            if UNREADABLE in refusal.body:
+                raise InvalidRequest("images: the model's decoder cannot read one of them") from None
             # All else in an order is range-checked; a grammar is a language of its own.
             if refusal.engine_status == 400 and generation.sampling.grammar:
                 raise InvalidRequest("grammar: the engine cannot read it") from None
             raise
-        yield end.finish()
+        finish = end.finish()
+        if generation.images:
+            self._images.learn(generation, finish, self.count_tokens)
+        yield finish
 
     def count_tokens(self, text: str) -> int:
         """See core.ports.Engine. Without a tokenizer: a careful estimate of one token for every two bytes."""
-        if not self._facts.get().llama_cpp:
-            return -(-len(text.encode()) // _BYTES_PER_TOKEN)
+        kind = self._facts.get().kind
+        estimate = -(-len(text.encode()) // _BYTES_PER_TOKEN)
+        if kind.tokenize is None or not self._tokenizes:
+            return estimate
+        path, body = kind.tokenize(text, self._model)
         try:
-            answer = self._service.post(
-                "/tokenize", {"content": text, "add_special": True, "parse_special": True}, timeout_s=_CALL_TIMEOUT_S
-            )
+            tokens = kind.count(self._service.post(path, body, timeout_s=_CALL_TIMEOUT_S))
         except CallFailed as error:
-            raise EngineFailure(f"/tokenize: {error}") from None
-        tokens = answer.get("tokens") if isinstance(answer, dict) else None
-        if not isinstance(tokens, list):
-            raise EngineFailure("/tokenize: no list of tokens")
-        return len(tokens)
+            if str(error) in ("HTTP 404", "HTTP 405"):
+                self._tokenizes = False
+                return estimate
+            raise EngineFailure(f"{path}: {error}") from None
+        if tokens is None:
+            raise EngineFailure(f"{path}: no tokens in the answer")
+        return tokens
 
     def context_size(self) -> int | None:
         """See core.ports.Engine."""
@@ -153,48 +146,43 @@ class OpenAiEngine:
         """See core.ports.Engine."""
         return self._facts.get().model
 
+    def most_images(self) -> int:
+        """See core.ports.Engine. None but llama.cpp's server takes images with a completion."""
+        return self._images.most() if self._facts.get().llama_cpp else 0
+
+    def image_tokens(self, image: Image) -> int:
+        """See core.ports.Engine."""
+        return self._images.tokens(image)
+
     def check(self) -> None:
         """See core.ports.HealthCheck."""
         try:
             models = self._service.get("/v1/models", timeout_s=_CHECK_TIMEOUT_S)
+            openai_kinds.try_key(self._service, models, timeout_s=_CHECK_TIMEOUT_S)
         except CallFailed as error:
-            raise Unhealthy("the model is still loading" if str(error) == "HTTP 503" else str(error)) from None
+            raise Unhealthy(_SAID.get(str(error), str(error))) from None
         if not isinstance(models, dict) or not isinstance(models.get("data"), list):
             raise Unhealthy("it does not talk like an OpenAI server")
+        if openai_kinds.refuses_model(models, self._model):
+            raise Unhealthy(f"it has no model of the name {self._model}")
 
-    def _read_facts(self) -> _Facts:
+    def cache(self) -> CacheState | None:
+        """See core.warm_ports.Warmable. llama.cpp numbers what it does, and tells each slot's last number."""
         try:
-            return _facts(self._service.get("/v1/models", timeout_s=_CALL_TIMEOUT_S))
+            slots = self._service.get("/slots", timeout_s=_CALL_TIMEOUT_S) if self._facts.get().llama_cpp else None
+        except (CallFailed, EngineFailure):
+            return None
+        if not isinstance(slots, list) or not all(isinstance(slot, dict) for slot in slots):
+            return None
+        done = max((last + 1 for slot in slots if (last := whole(slot, "id_task")) is not None), default=0)
+        unused = (whole(slot, "id") for slot in slots if whole(slot, "id_task") is None)
+        return CacheState(done, tuple(number for number in unused if number is not None))
+
+    def _read_facts(self) -> Facts:
+        try:
+            return openai_kinds.look(self._service, self._model, self._context_size)
         except CallFailed as error:
             raise EngineFailure(f"/v1/models: {error}") from None
-
-    def _payload(self, generation: Generation, *, llama_cpp: bool) -> dict[str, Any]:
-        names = _LLAMA_CPP if llama_cpp else _OPENAI
-        stops = list(generation.stops)
-        return {
-            **_samplers(generation.sampling, names),
-            "model": self._model,
-            "prompt": generation.prompt,
-            "max_tokens": generation.max_tokens,
-            "stop": stops if llama_cpp else stops[:_OPENAI_STOPS],
-            "stream": True,
-            "stream_options": {"include_usage": True},
-            **(_LLAMA_CPP_ALWAYS if llama_cpp else {}),
-        }
-
-
-def _samplers(sampling: Sampling, names: dict[str, str]) -> dict[str, Any]:
-    asked = ((theirs, getattr(sampling, ours)) for ours, theirs in names.items())
-    return {theirs: value for theirs, value in asked if value is not None}
-
-
-def _facts(models: Any) -> _Facts:
-    """llama.cpp's server owns its models as "llamacpp" and tells a slot's context size as meta.n_ctx."""
-    data = models.get("data") if isinstance(models, dict) else None
-    first = data[0] if isinstance(data, list) and data and isinstance(data[0], dict) else {}
-    meta = first.get("meta") if isinstance(first.get("meta"), dict) else {}
-    llama_cpp = first.get("owned_by") == "llamacpp"
-    return _Facts(llama_cpp, _whole(meta, "n_ctx") if llama_cpp else None, str(first.get("id")))
 
 
 def _read(event: dict[str, Any], reason: str | None) -> tuple[str, str | None]:
@@ -206,9 +194,5 @@ def _read(event: dict[str, Any], reason: str | None) -> tuple[str, str | None]:
     if not isinstance(choice, dict) or not isinstance(choice.get("text", ""), str):
         raise EngineFailure("the engine sent an event that is not a completion")
     said = choice.get("finish_reason")
-    return choice.get("text", ""), said if isinstance(said, str) else reason
-
-
-def _whole(fields: Any, name: str) -> int | None:
-    value = fields.get(name) if isinstance(fields, dict) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    # text-generation-inference says "" until the end.
+    return choice.get("text", ""), said if isinstance(said, str) and said else reason

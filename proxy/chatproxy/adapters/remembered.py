@@ -23,6 +23,10 @@ class Remembered(Generic[T]):
         self._known: tuple[float, T] | None = None
         self._failed: tuple[float, Exception] | None = None
 
+    def put(self, value: T) -> None:
+        """Remember what was learnt in another way."""
+        self._known = (self._clock(), value)
+
     def get(self) -> T:
         """The value, read now or not long ago. Raises what `read` raises."""
         known = self._known

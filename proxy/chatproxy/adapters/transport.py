@@ -1,4 +1,4 @@
-"""A streaming POST that can be left at any moment, over HTTP/1.0 and 1.1, plain or TLS.
+"""A streaming request that can be left at any moment, over HTTP/1.0 and 1.1, plain or TLS.
 
 Ordinary calls go through `requests` (adapters/calls.py). A generation cannot: while an engine reads a prompt it sends
 nothing, not even headers, for minutes, and a thread blocked in a library's read can neither ping its client nor notice
@@ -38,22 +38,35 @@ class Head:
 
 
 def post(url: str, body: bytes, headers: Mapping[str, str], *, tick_s: float) -> Generator[Head | bytes | None]:
+    """POST JSON to `url`: see `exchange`."""
+    parts = urlsplit(url)
+    fields = {"Content-Type": "application/json", **headers}
+    return exchange(f"{parts.scheme}://{parts.netloc}", "POST", parts.path or "/", body, fields, tick_s=tick_s)
+
+
+def exchange(
+    base: str, method: str, target: str, body: bytes, headers: Mapping[str, str], *, tick_s: float
+) -> Generator[Head | bytes | None]:
     """Yield None when the request is out, then Head and pieces of the body; None whenever `tick_s` seconds are silent.
 
+    `base` is scheme, host and port, `target` the path, with its query where it has one. After HEAD no body comes.
     Closing the generator closes the connection. Raises EngineFailure when the engine cannot be reached, hangs up
     before its answer is complete, or does not speak HTTP.
     """
-    parts = urlsplit(url)
+    parts = urlsplit(base)
     try:
         with _connect(parts.hostname or "", parts.port, parts.scheme == "https") as connection:
-            connection.sendall(_request(parts.netloc.rpartition("@")[2], parts.path, body, headers))
+            connection.sendall(_request(method, parts.netloc.rpartition("@")[2], target, body, headers))
             _end_reads_after(connection, tick_s)
             yield None
-            yield from _answer(connection)
+            for piece in _answer(connection):
+                yield piece
+                if method == "HEAD" and isinstance(piece, Head):
+                    return
     except httptools.HttpParserError as error:
-        raise EngineFailure(f"{url}: not HTTP: {error}") from error
+        raise EngineFailure(f"{base}: not HTTP: {error}") from error
     except OSError as error:
-        raise EngineFailure(f"{url}: {error}") from error
+        raise EngineFailure(f"{base}: {error}") from error
 
 
 def _connect(host: str, port: int | None, tls: bool) -> socket.socket:
@@ -74,16 +87,12 @@ def _end_reads_after(connection: socket.socket, seconds: float) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, silence)
 
 
-def _request(host: str, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
-    # Always with Content-Length: koboldcpp does not understand chunked request bodies.
-    fields = {
-        "Host": host,
-        "Content-Type": "application/json",
-        "Content-Length": str(len(body)),
-        "Connection": "close",
-        **headers,
-    }
-    lines = [f"POST {path or '/'} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+def _request(method: str, host: str, target: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+    fields = {"Host": host, "Connection": "close", **headers}
+    if body or method not in ("GET", "HEAD"):
+        # Always with Content-Length: koboldcpp does not understand chunked request bodies.
+        fields["Content-Length"] = str(len(body))
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
     if not all(line.isascii() and line.isprintable() for line in lines):
         raise EngineFailure("the engine's address or key holds characters that cannot be sent")
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body

@@ -1,6 +1,6 @@
 """The whole flow of one reply, as one generator of events.
 
-    rule? -> place at the gate -> prompt that fits -> engine asked -> question stored -> tokens -> answer stored
+    rule? -> permit -> passages -> place at gate -> prompt -> engine asked -> question stored -> tokens -> stored
 
 The question is on disk, with its answer's empty place beside it, before the client hears anything; the engine reads the
 prompt meanwhile, or the request waits in the queue. Whatever ends the reply early (engine, storage, the client leaving,
@@ -20,11 +20,13 @@ from itertools import chain
 from chatproxy.core.access import Caller
 from chatproxy.core.asking import Ask, Asking, Question
 from chatproxy.core.generation import Finished, GenerationEvent, Generations, Place, Queued, Token, Waiting
+from chatproxy.core.grounding import Grounding
+from chatproxy.core.limits import Permit
 from chatproxy.core.ports import History
 from chatproxy.core.running import Run, Running
 from chatproxy.core.rush import Rush
 from chatproxy.core.sampling import PRESETS
-from chatproxy.core.types import FinishReason, Generation, Message, Status, Usage
+from chatproxy.core.types import FinishReason, Generation, Message, Source, Status, Usage
 from chatproxy.core.window import Fitted, Window
 from chatproxy.errors import ChatProxyError, EngineFailure, InvalidRequest, NotFound
 
@@ -52,6 +54,13 @@ class Replaced:
 
 
 @dataclass(frozen=True, slots=True)
+class Sources:
+    """What the answer rests on, told before its first token."""
+
+    sources: tuple[Source, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """The answer is stored. `context_truncated` tells that older turns no longer fitted the prompt."""
 
@@ -61,18 +70,35 @@ class Done:
     finish_reason: FinishReason
     usage: Usage
     context_truncated: bool
+    sources: tuple[Source, ...] = ()
 
 
-AnswerEvent = Started | Queued | Waiting | Token | Replaced | Done
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    """The prompt could only be made when the request's turn had come: what else follows from it."""
+
+    sources: tuple[Source, ...]
+    truncated: bool
+
+
+_Event = GenerationEvent | _Fitted
+AnswerEvent = Started | Queued | Waiting | Sources | Token | Replaced | Done
 
 
 class Answers:
     """Answers questions."""
 
     def __init__(
-        self, asking: Asking, generations: Generations, window: Window, history: History, running: Running
+        self,
+        asking: Asking,
+        grounding: Grounding,
+        generations: Generations,
+        window: Window,
+        history: History,
+        running: Running,
     ) -> None:
-        self._asking, self._generations, self._window = asking, generations, window
+        self._asking, self._grounding = asking, grounding
+        self._generations, self._window = generations, window
         self._history, self._running = history, running
         self._rush = Rush()
 
@@ -80,8 +106,8 @@ class Answers:
         """Yield Started first and Done last.
 
         Raises before Started, with nothing stored: NotFound, InvalidRequest, RateLimited, Busy, ContextTooLong,
-        StorageUnavailable. Raises later, the question stored: EngineFailure and its kind, StorageUnavailable.
-        A question that has come before (see Question.key) goes on with its answer, as `resume` does.
+        StorageUnavailable. Raises later, the question stored: EngineFailure and its kind, StorageUnavailable,
+        Unavailable. A question that has come before (see Question.key) goes on with its answer, as `resume` does.
         """
         with ExitStack() as held:
             if question.key:
@@ -93,16 +119,18 @@ class Answers:
                     return
             with self._rush.turn():
                 ask = self._asking.of(question)
+                permit = held.enter_context(self._generations.permit(ask.caller))
+                ask = self._grounding.look_up(ask)
                 if ask.rule is None:
-                    place = held.enter_context(self._generations.enter(ask.caller, ask.conversation.id))
+                    place = held.enter_context(self._enter(ask, permit))
                     if not question.key:
                         run = held.enter_context(self._running.track(ask.caller.owner, ask.answer.id))
-                    fitted = self._fit(ask)
+                    ask, fitted = self._fit(ask)
                     generation = held.enter_context(closing(self._generate(ask, place, run, fitted)))
                     events = _begun(generation)
                     self._asking.store(ask)
             if ask.rule is not None:
-                yield from self._by_rule(ask, ask.rule)
+                yield from self._by_rule(ask, ask.rule, permit)
                 return
             yield Started(ask.conversation.id, ask.answer.id)
             yield from self._answer(ask, run, events, _truncated(fitted))
@@ -143,50 +171,85 @@ class Answers:
             yield Started(ask.conversation.id, stored.id)
             yield from _told(stored.text, after)
             usage = stored.usage or Usage(None, None)
-            yield Done(ask.conversation.id, stored.id, stored.text, stored.finish_reason, usage, False)
+            done = (ask.conversation.id, stored.id, stored.text, stored.finish_reason, usage, False, stored.sources)
+            yield Done(*done)
             return
         # Whoever lost the line has not asked anew.
-        with self._generations.enter(ask.caller, ask.conversation.id, again=True) as place:
-            fitted = self._fit(ask)
-            yield Started(ask.conversation.id, stored.id)
-            yield from _told(stored.text, after)
-            with closing(self._generate(ask, place, run, fitted)) as events:
-                yield from self._answer(ask, run, events, _truncated(fitted))
+        with self._generations.permit(ask.caller, again=True) as permit:
+            ask = self._grounding.look_up(ask)
+            if ask.rule is not None:  # what it rested on has been taken away meanwhile
+                yield from self._by_rule(ask, ask.rule, permit, again=True)
+                return
+            with self._enter(ask, permit) as place:
+                ask, fitted = self._fit(ask)
+                yield Started(ask.conversation.id, stored.id)
+                yield from _told(stored.text, after)
+                with closing(self._generate(ask, place, run, fitted)) as events:
+                    yield from self._answer(ask, run, events, _truncated(fitted))
 
-    def _by_rule(self, ask: Ask, text: str) -> Generator[AnswerEvent]:
-        permit = self._generations.permit(ask.caller)
-        try:
+    def _enter(self, ask: Ask, permit: Permit) -> Place:
+        return self._generations.enter(ask.caller, ask.conversation.id, permit=permit, bot=ask.bot.id)
+
+    def _by_rule(self, ask: Ask, text: str, permit: Permit, *, again: bool = False) -> Generator[AnswerEvent]:
+        """Say `text` without the engine; `again` where the question is stored, and a part of its answer may be told."""
+        with permit:  # nothing is limited any more while the client reads
             none = Usage(0, 0)
-            answer = replace(ask.answer, text=text, status="complete", finish_reason="rule", usage=none)
-            self._asking.store(replace(ask, answer=answer))
-        finally:
-            permit.release()
+            answer = replace(ask.answer, text=text, status="complete", finish_reason="rule", usage=none, sources=())
+            if again:
+                self._history.finish(answer)
+            else:
+                self._asking.store(replace(ask, answer=answer))
+        self._generations.by_rule(ask.bot.id)
         yield Started(ask.conversation.id, answer.id)
-        yield Token(text)
+        yield Replaced(text) if again else Token(text)
         yield Done(ask.conversation.id, answer.id, text, "rule", none, False)
 
-    def _fit(self, ask: Ask) -> Fitted | EngineFailure:
-        """The prompt; or why the engine is not there even to count tokens: an error, but no lost message."""
+    def _fit(self, ask: Ask) -> tuple[Ask, Fitted | EngineFailure]:
+        """The question with its answer's sources, and the prompt; or why the engine is not there even to count tokens:
+        an error, but no lost message."""
         try:
-            return self._window.fit(ask.format, ask.bot, ask.turns, ask.answer.text, conversation=ask.conversation.id)
+            fitted, sources = self._grounding.fit(ask)
         except EngineFailure as failure:
-            return failure
+            return ask, failure
+        return replace(ask, answer=replace(ask.answer, sources=sources)), self._with_data(ask, fitted)
 
-    def _generate(self, ask: Ask, place: Place, run: Run, fitted: Fitted | EngineFailure) -> Generator[GenerationEvent]:
+    def _with_data(self, ask: Ask, fitted: Fitted) -> Fitted:
+        """The images of earlier turns that stay in the prompt are read now that it is known which."""
+        images = fitted.prompt.images
+        missing = [image.id for image in images if not image.data]
+        if not missing:
+            return fitted
+        known = {each.id: each for each in self._history.images(ask.caller.owner, ask.conversation.id, missing)}
+        whole = tuple(image if image.data else known.get(image.id, image) for image in images)
+        if not all(image.data for image in whole):
+            raise InvalidRequest("images: one of this conversation's is no longer there; begin a new conversation")
+        return replace(fitted, prompt=replace(fitted.prompt, images=whole))
+
+    def _generate(self, ask: Ask, place: Place, run: Run, fitted: Fitted | EngineFailure) -> Generator[_Event]:
+        if isinstance(fitted, EngineFailure) and self._generations.held:
+            # Nobody can count tokens while the engine is being exchanged: the prompt is made when the turn has come.
+            yield from self._generations.turn(place, run)
+            if run.cancelled:
+                yield Finished("cancelled", Usage(None, None))
+                return
+            ask, fitted = self._fit(ask)
+            yield _Fitted(ask.answer.sources, _truncated(fitted))
         if isinstance(fitted, EngineFailure):
             raise fitted
         prompt = fitted.prompt
         generation = Generation(
-            prompt.text, fitted.max_tokens, prompt.stops, PRESETS[ask.bot.sampling], fitted.context_size
+            prompt.text, fitted.max_tokens, prompt.stops, PRESETS[ask.bot.sampling], fitted.context_size, prompt.images
         )
         begun = bool(ask.answer.text)
         with closing(self._generations.run(place, generation, trim=True, run=run, begun=begun)) as events:
             for event in events:
-                if isinstance(event, Finished):
+                if isinstance(event, Finished) and not prompt.images:  # what they take is no matter of text
                     self._window.learn(ask.conversation.id, prompt.text, event.usage.prompt_tokens)
                 yield event
 
-    def _answer(self, ask: Ask, run: Run, events: Iterable[GenerationEvent], truncated: bool) -> Generator[AnswerEvent]:
+    def _answer(self, ask: Ask, run: Run, events: Iterable[_Event], truncated: bool) -> Generator[AnswerEvent]:
+        if ask.answer.sources:
+            yield Sources(ask.answer.sources)
         before = ask.answer.text
         stored_at = time.monotonic()
         finished: Finished | None = None
@@ -194,6 +257,12 @@ class Answers:
             for event in events:
                 if isinstance(event, Finished):
                     finished = event
+                    continue
+                if isinstance(event, _Fitted):
+                    ask = replace(ask, answer=replace(ask.answer, sources=event.sources))
+                    truncated = event.truncated
+                    if event.sources:
+                        yield Sources(event.sources)
                     continue
                 if time.monotonic() - stored_at > _STORE_EVERY_S and run.text:
                     self._keep_part(ask, before + run.text, durable=False)
@@ -208,7 +277,8 @@ class Answers:
         status: Status = "interrupted" if finished.reason == "cancelled" else "complete"
         answer = replace(ask.answer, text=text, status=status, finish_reason=finished.reason, usage=finished.usage)
         self._history.finish(answer)
-        yield Done(ask.conversation.id, answer.id, text, finished.reason, finished.usage, truncated)
+        done = (ask.conversation.id, answer.id, text, finished.reason, finished.usage, truncated, answer.sources)
+        yield Done(*done)
 
     def _keep_part(self, ask: Ask, text: str, *, durable: bool = True) -> None:
         """Store what there is of a broken-off answer. A failure is logged only: the first one is being told already."""
@@ -231,7 +301,7 @@ def _told(text: str, after: int) -> Generator[Token | Replaced]:
         yield Token(text[after:])
 
 
-def _begun(events: Iterator[GenerationEvent]) -> Iterator[GenerationEvent]:
+def _begun(events: Iterator[_Event]) -> Iterator[_Event]:
     """The same events, the first one made to happen: the engine is asked, or the place in the queue is known.
 
     Where that fails, the failure comes out when the events are read.
@@ -243,10 +313,10 @@ def _begun(events: Iterator[GenerationEvent]) -> Iterator[GenerationEvent]:
     return chain([first], events)
 
 
-def _failing(failure: ChatProxyError) -> Iterator[GenerationEvent]:
+def _failing(failure: ChatProxyError) -> Iterator[_Event]:
     yield from ()  # what makes it a generator, which raises only when it is read
     raise failure
 
 
 def _truncated(fitted: Fitted | EngineFailure) -> bool:
-    return isinstance(fitted, Fitted) and fitted.dropped_turns > 0
+    return isinstance(fitted, Fitted) and fitted.truncated

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from chatproxy.core import offered
 from chatproxy.core.access import Caller
+from chatproxy.core.passages import Passage
 from chatproxy.core.ports import Bots, History
 from chatproxy.core.prompts import Formats, PromptFormat
 from chatproxy.core.rules import answer_by_rule
-from chatproxy.core.types import Bot, Conversation, Message, Past, Turn, id_from, new_id, now
+from chatproxy.core.types import Bot, Conversation, Image, Message, Past, Rule, Turn, id_from, new_id, now
 from chatproxy.errors import InvalidRequest, NotFound
 
 _TITLE_LENGTH = 80
@@ -31,6 +32,7 @@ class Question:
     bot: str | None = None
     instead_of: str | None = None
     key: str | None = None
+    images: tuple[Image, ...] = ()
 
     @property
     def answer_id(self) -> str:
@@ -43,7 +45,8 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A question that can be answered. `turns` end with it; `rule` is a fixed answer that the bot has for it."""
+    """A question that can be answered. `turns` end with it; `rule` is a fixed answer that the bot has for it,
+    `passages` what the owner's documents say about it, best first (see core.grounding)."""
 
     caller: Caller
     bot: Bot
@@ -55,13 +58,23 @@ class Ask:
     is_new: bool = False
     instead_of: str | None = None
     rule: str | None = None
+    passages: Sequence[Passage] = ()
 
 
 class Asking:
     """Looks up and stores what belongs to a question."""
 
-    def __init__(self, history: History, bots: Bots, formats: Formats, *, default_bot: str) -> None:
-        self._history, self._bots, self._formats = history, bots, formats
+    def __init__(
+        self,
+        history: History,
+        bots: Bots,
+        formats: Formats,
+        *,
+        default_bot: str,
+        added: Callable[[Bot], tuple[Rule, ...]] = lambda _: (),
+    ) -> None:
+        """`added` are a bot's rules beside those of its file; they come first."""
+        self._history, self._bots, self._formats, self._added = history, bots, formats, added
         self._default_bot = default_bot
 
     def of(self, question: Question) -> Ask:
@@ -80,7 +93,7 @@ class Asking:
         conversation = (
             replace(known.conversation, retention_days=bot.retention_days) if known else _begun(question, bot)
         )
-        asked = Message(question.id_for("question"), conversation.id, "user", question.text, now())
+        asked = _asked(question, conversation.id)
         past = known.turns if known else []
         return Ask(
             question.caller,
@@ -92,7 +105,7 @@ class Asking:
             _place(question.answer_id, conversation.id),
             is_new=known is None,
             instead_of=question.instead_of,
-            rule=answer_by_rule(bot, question.text),
+            rule=answer_by_rule((*self._added(bot), *bot.rules), question.text),
         )
 
     def again(self, caller: Caller, message_id: str) -> Ask:
@@ -147,6 +160,12 @@ def _begun(question: Question, bot: Bot) -> Conversation:
     return Conversation(
         conversation_id, question.caller.owner, bot.id, first_line[:_TITLE_LENGTH], moment, moment, bot.retention_days
     )
+
+
+def _asked(question: Question, conversation_id: str) -> Message:
+    message_id = question.id_for("question")
+    images = tuple(replace(image, id=f"{message_id}-{number}") for number, image in enumerate(question.images, start=1))
+    return Message(message_id, conversation_id, "user", question.text, now(), images=images)
 
 
 def _place(message_id: str, conversation_id: str) -> Message:

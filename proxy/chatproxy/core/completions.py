@@ -6,18 +6,20 @@ chat   the client's own list of turns   OpenAI's chat completions, Ollama's chat
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields, replace
 
 from chatproxy.core.access import Caller
 from chatproxy.core.generation import GenerationEvent, Generations, Place
+from chatproxy.core.images import before_all
 from chatproxy.core.ports import Bots
 from chatproxy.core.prompts import Formats, PromptFormat
 from chatproxy.core.running import Running
 from chatproxy.core.sampling import PRESETS
-from chatproxy.core.types import NOTHING_ASKED, Bot, Generation, Sampling, Turn, new_id
+from chatproxy.core.types import NOTHING_ASKED, Bot, Generation, Image, Sampling, Turn, new_id
 from chatproxy.core.window import Window
+from chatproxy.errors import EngineFailure, Unavailable
 
 DEFAULT_LENGTH = 200  # tokens; what koboldcpp generates when it is not told
 
@@ -27,7 +29,7 @@ class TextOrder:
     """Continue `prompt`, which is taken as it stands. `limit` bounds prompt and answer together, in tokens.
 
     With `memory` in front, which is kept, the beginning of a too long prompt is left out; without, it is refused.
-    `run_id` is the name under which Running finds it.
+    `run_id` is the name under which Running finds it. `images` stand in front of everything, as koboldcpp puts them.
     """
 
     caller: Caller
@@ -38,6 +40,7 @@ class TextOrder:
     limit: int | None = None
     run_id: str | None = None
     memory: str = ""
+    images: tuple[Image, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,31 +80,49 @@ class Completions:
         self._bots, self._formats = bots, formats
 
     def text(self, order: TextOrder) -> Generator[Accepted | GenerationEvent]:
-        """Yield Accepted first and Finished last. Raises Busy, RateLimited, ContextTooLong before, EngineFailure."""
+        """Yield Accepted first and Finished last. Raises Busy, RateLimited, ContextTooLong before, EngineFailure
+        and Unavailable."""
         with self._generations.enter(order.caller) as place:
-            prompt = self._window.check(_whole(order.memory), _whole(order.prompt), order.max_tokens, order.limit)
-            generation = Generation(prompt.text, order.max_tokens, order.stops, order.sampling, prompt.context_size)
+            texts = before_all(order.images, _whole(order.memory), _whole(order.prompt))
+            with self._exchanged():
+                prompt = self._window.check(*texts, order.max_tokens, order.limit, order.images)
+            generation = Generation(
+                prompt.text, order.max_tokens, order.stops, order.sampling, prompt.context_size, order.images
+            )
             yield Accepted(prompt.truncated)
             yield from self._run(place, order, generation, trim=False)
 
     def chat(self, order: ChatOrder) -> Generator[Accepted | GenerationEvent]:
         """Yield Accepted first and Finished last. Raises NotFound, and what `text` raises."""
         bot, prompt_format = self._bot(order)
-        with self._generations.enter(order.caller) as place:
-            fitted = self._window.fit(prompt_format, bot, order.turns)
+        with self._generations.enter(order.caller, bot=bot.id) as place:
+            with self._exchanged():
+                fitted = self._window.fit(prompt_format, bot, order.turns)
             stops = (*fitted.prompt.stops, *order.stops)
             sampling = _over(PRESETS[bot.sampling], order.sampling)
-            yield Accepted(fitted.dropped_turns > 0)
-            generation = Generation(fitted.prompt.text, fitted.max_tokens, stops, sampling, fitted.context_size)
+            yield Accepted(fitted.truncated)
+            prompt = fitted.prompt
+            generation = Generation(prompt.text, fitted.max_tokens, stops, sampling, fitted.context_size, prompt.images)
             yield from self._run(place, order, generation, trim=True)
+
+    def sees(self) -> bool:
+        """Whether the model takes images, as far as the engine tells."""
+        return self._window.sees()
 
     def count_tokens(self, caller: Caller, text: str) -> int:
         """Tokens of `text` as a prompt, beginning-of-sequence token included. Raises RateLimited, EngineFailure."""
-        permit = self._generations.permit(caller)
-        try:
+        with self._generations.permit(caller):
             return self._window.count_tokens(text) if text else 0
-        finally:
-            permit.release()
+
+    @contextmanager
+    def _exchanged(self) -> Iterator[None]:
+        """Nobody can count tokens while the engine is being exchanged: that is no failure, and soon over."""
+        try:
+            yield
+        except EngineFailure as failure:
+            if self._generations.held:
+                raise Unavailable(f"the engine is being exchanged: {failure}") from failure
+            raise
 
     def _bot(self, order: ChatOrder) -> tuple[Bot, PromptFormat]:
         bot = self._bots.get(order.bot) if order.bot else Bot("", "Assistant", max_tokens=order.max_tokens or 512)

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from chatproxy.core.ports import Engine, HealthCheck
 from chatproxy.core.slots import Gate
+from chatproxy.core.types import Image
 from chatproxy.errors import EngineFailure, Unhealthy
 
 _log = logging.getLogger(__name__)
@@ -41,6 +42,14 @@ class Engines:
     def model(self) -> str:
         """See core.ports.Engine; from the first engine that answers."""
         return self._ask(lambda engine: engine.model())
+
+    def most_images(self) -> int:
+        """See core.ports.Engine; from the first engine that answers."""
+        return self._ask(lambda engine: engine.most_images())
+
+    def image_tokens(self, image: Image) -> int:
+        """See core.ports.Engine; from the first engine that answers."""
+        return self._ask(lambda engine: engine.image_tokens(image))
 
     def _ask(self, question: Callable[[Engine], T]) -> T:
         first, failure = self._answering, EngineFailure("there is no engine")

@@ -44,6 +44,11 @@ def check_terms(name: str, expires_days: int | None, limits: Limits) -> None:
         raise InvalidRequest(f"name: 1 to {_LONGEST_NAME} printable characters")
     if expires_days is not None and not 1 <= expires_days <= 3650:
         raise InvalidRequest("expires-days: from 1 to 3650")
+    check_limits(limits)
+
+
+def check_limits(limits: Limits) -> None:
+    """Raises InvalidRequest for one that no key may have."""
     for field, most in LIMITS.items():
         if not 0 <= (getattr(limits, field) or 0) <= most:
             raise InvalidRequest(f"{field.replace('_', '-')}: from 0 (no limit) to {most}")
@@ -102,10 +107,26 @@ class Keyring:
         """Every key's record, revoked and expired ones too."""
         return self._store.all()
 
+    def record(self, key_id: str) -> KeyRecord:
+        """The record of the key with this id, whatever its state. Raises NotFound."""
+        found = self._store.find(key_id) if _ID.fullmatch(key_id) else None
+        if found is None:
+            raise _unknown(key_id)
+        return found
+
+    def change(self, key_id: str, limits: Limits) -> None:
+        """Give the key other limits, as `create` takes them: from the next request on, in every process.
+
+        Raises InvalidRequest, NotFound.
+        """
+        check_limits(limits)
+        if not _ID.fullmatch(key_id) or not self._store.change(key_id, limits):
+            raise _unknown(key_id)
+
     def revoke(self, key_id: str) -> None:
         """The key stops working at once, in every process. Raises NotFound."""
         if not _ID.fullmatch(key_id) or not self._store.revoke(key_id, now()):
-            raise NotFound(f"no key {key_id!r}", public=f"There is no key with the id {key_id!r}.")
+            raise _unknown(key_id)
 
     def _record(self, key: str, *, guessing: bool) -> KeyRecord:
         shape = _SHAPE.fullmatch(key)
@@ -137,6 +158,10 @@ class Keyring:
             self._noted[key_id] = moment
         used_at = now()
         self._later.do(lambda: self._store.used(key_id, used_at))
+
+
+def _unknown(key_id: str) -> NotFound:
+    return NotFound(f"no key {key_id!r}", public=f"There is no key with the id {key_id!r}.")
 
 
 def _slowed(seconds: int) -> RateLimited:

@@ -19,6 +19,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from types import TracebackType
 
 from chatproxy.core.access import NO_LIMITS, Caller, Limits
 from chatproxy.core.addresses import counted_as
@@ -74,7 +75,7 @@ class _Window:
 
 
 class Permit:
-    """One admitted request. Release it when the request ends, however it ends."""
+    """One admitted request. Release it when the request ends, however it ends; leaving the `with` does."""
 
     def __init__(self, spend: Callable[[int], None] | None = None, release: Callable[[], None] | None = None) -> None:
         """`spend` books tokens, `release` gives the stream's place back; without them nothing is limited."""
@@ -92,6 +93,14 @@ class Permit:
             release, self._release = self._release, None
         if release:
             release()
+
+    def __enter__(self) -> Permit:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self.release()
 
 
 class Limiter:

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 from chatproxy.core.arrangement import Order, arrange
 from chatproxy.core.chat_template import ChatTemplate, TemplateFailed, probe
+from chatproxy.core.models import ModelFacts
 from chatproxy.core.neutral import control_of, looks_like_control
 from chatproxy.core.prompts import AUTO, Formats, PromptFormat
-from chatproxy.core.types import Bot, ModelFacts, Turn
+from chatproxy.core.types import Bot, Turn
 from chatproxy.errors import ChatProxyError, ConfigurationError
 
 _log = logging.getLogger(__name__)

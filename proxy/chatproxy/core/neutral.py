@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 
-from chatproxy.core.types import ModelFacts
+from chatproxy.core.models import ModelFacts
 
 # Everything that str.splitlines takes for a line's end: a model reads them alike.
 _LINE_END = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
@@ -38,6 +38,8 @@ KNOWN_CONTROL = frozenset(
         "<start_of_turn> <end_of_turn> <start_of_image> <end_of_image> "
         "<|START_OF_TURN_TOKEN|> <|END_OF_TURN_TOKEN|> <|SYSTEM_TOKEN|> <|USER_TOKEN|> <|CHATBOT_TOKEN|> "
         "<BOS_TOKEN> <EOS_TOKEN> <|object_ref_start|> <|box_start|> <|vision_start|> <|vision_end|> "
+        # The places of images: ours (core.types.IMAGE_MARK, which is llama.cpp's too), LLaVA's and those of koboldcpp.
+        "<__media__> <__image__> <image> </image> <|image_pad|> "
         "<tool_call> </tool_call> <｜User｜> <｜Assistant｜> <｜begin▁of▁sentence｜> <｜end▁of▁sentence｜>"
     ).split()
 )

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
-from chatproxy.core.access import KeyRecord, SiteKey
+from chatproxy.core.access import KeyRecord, Limits, SiteKey
+from chatproxy.core.crawling import Crawled, Scope, Validators
+from chatproxy.core.frontier import CrawlState
+from chatproxy.core.knowledge import Document
+from chatproxy.core.passages import Explained, Fit, Hit, Passage
 from chatproxy.core.types import (
     Bot,
+    BotProblem,
     Conversation,
     Embedded,
     EngineEvent,
     Feedback,
     Generation,
+    Image,
     Letter,
     Message,
     Page,
@@ -36,6 +43,14 @@ class Tokenizer(Protocol):
         """The loaded model's name: with another one, tokens are others too."""
         ...
 
+    def most_images(self) -> int:
+        """Images that one prompt may hold; 0 where the model cannot see."""
+        ...
+
+    def image_tokens(self, image: Image) -> int:
+        """What `image` takes of the context window: a careful estimate where the engine does not tell beforehand."""
+        ...
+
 
 class Engine(Tokenizer, Protocol):
     """A server that continues text. Every method raises EngineFailure or EngineTimeout."""
@@ -44,7 +59,8 @@ class Engine(Tokenizer, Protocol):
         """Yield Idle as soon as the engine is asked, then Text and Idle, then exactly one Finish.
 
         Closing the iterator stops the engine's work.
-        Raises Busy where the engine refuses because it is occupied, ContextTooLong where it refuses the length.
+        Raises Busy where the engine refuses because it is occupied, ContextTooLong where it refuses the length,
+        InvalidRequest for an image that it cannot read.
         """
         ...
 
@@ -75,6 +91,10 @@ class History(Protocol):
 
     def message(self, owner: str, message_id: str) -> Message: ...
 
+    def images(self, owner: str, conversation_id: str, ids: Sequence[str]) -> Sequence[Image]:
+        """With their data, in the order of `ids`; those that are gone are left out. Messages hold them without."""
+        ...
+
     def begin(
         self, conversation: Conversation, messages: Sequence[Message], *, new: bool, instead_of: str | None = None
     ) -> None:
@@ -86,10 +106,10 @@ class History(Protocol):
         ...
 
     def finish(self, message: Message, *, durable: bool = True) -> None:
-        """Store anew the text, status, finish reason and usage of a message that was begun or looked up for its owner.
+        """Store anew the text, status, finish reason, usage and (where there are any) sources of a message.
 
-        Not `durable`: a crash of the database may lose this, as far as the last durable version. NotFound where the
-        conversation has been deleted meanwhile: nothing of it comes back.
+        It was begun or looked up for its owner. Not `durable`: a crash of the database may lose this, as far as the
+        last durable version. NotFound where the conversation has been deleted meanwhile: nothing of it comes back.
         """
         ...
 
@@ -118,6 +138,10 @@ class KeyStore(Protocol):
 
     def all(self) -> Sequence[KeyRecord]: ...
 
+    def change(self, key_id: str, limits: Limits) -> bool:
+        """Give a key other limits. Returns False where there is no such key."""
+        ...
+
     def revoke(self, key_id: str, moment: datetime) -> bool:
         """Returns False where there is no such key."""
         ...
@@ -135,6 +159,10 @@ class SiteStore(Protocol):
     def find(self, site_id: str) -> SiteKey | None: ...
 
     def all(self) -> Sequence[SiteKey]: ...
+
+    def change(self, site_id: str, origins: Sequence[str], bots: Sequence[str], limits: Limits) -> bool:
+        """Let a key be for other origins and bots, with other limits. Returns False where there is no such key."""
+        ...
 
     def revoke(self, site_id: str, moment: datetime) -> bool:
         """Returns False where there is no such key."""
@@ -164,6 +192,14 @@ class Bots(Protocol):
         """Those that can answer, by id."""
         ...
 
+    def broken(self) -> Sequence[BotProblem]:
+        """What is wrong with files as they are now, by name; one that is in use has its last good version."""
+        ...
+
+    def check(self, text: str) -> Bot | Sequence[BotProblem]:
+        """The bot that a file with this text would be, or all that is wrong with it."""
+        ...
+
 
 class Embedder(Protocol):
     """Turns texts into vectors that lie close together where the texts mean the same."""
@@ -173,11 +209,122 @@ class Embedder(Protocol):
         ...
 
 
+class Vectors(Protocol):
+    """Chunks as vectors, in named collections. Every method raises a ChatProxyError where the store is away."""
+
+    def nearest(self, collection: str, vectors: Sequence[Sequence[float]], count: int) -> Sequence[Sequence[Hit]]:
+        """For each vector the chunks nearest to it, best first, scored by cosine.
+
+        None for an unknown collection, and for one whose vectors are another model's or not yet all there.
+        """
+        ...
+
+
+class VectorIndex(Vectors, Protocol):
+    """Vectors that can be changed. What returned is stored; everything may be repeated."""
+
+    def put(self, collection: str, vectors: Mapping[str, Sequence[float]]) -> None:
+        """Store vectors by chunk id, in place of what was there under it; makes the collection."""
+        ...
+
+    def remove(self, collection: str, ids: Sequence[str]) -> None:
+        """Forget these chunks; unknown ones are passed over."""
+        ...
+
+    def drop(self, collection: str) -> None:
+        """Forget a whole collection, known or not."""
+        ...
+
+    def begin(self, collection: str) -> None:
+        """Empty a collection that is then filled with `put`; nothing is found in it until `finish`."""
+        ...
+
+    def finish(self, collection: str) -> None:
+        """All of a collection that was begun is there."""
+        ...
+
+    def fit(self, collection: str) -> Fit:
+        """Whether its vectors are the present model's."""
+        ...
+
+
+class Words(Protocol):
+    """Chunks by their words, in named collections."""
+
+    def best(self, collection: str, text: str, count: int) -> Sequence[Hit]:
+        """The chunks that fit the words of `text` best, best first, scored by BM25. None for an unknown collection."""
+        ...
+
+    def size(self, collection: str) -> int:
+        """How many chunks a collection has, 0 for an unknown one."""
+        ...
+
+
+class PassageStore(Protocol):
+    """The chunks themselves."""
+
+    def passages(self, ids: Sequence[str]) -> Mapping[str, Passage]:
+        """By id; those that are gone are missing. Raises StorageUnavailable."""
+        ...
+
+
+class Reranker(Protocol):
+    """A model that reads question and text together."""
+
+    def relevance(self, question: str, texts: Sequence[str]) -> Sequence[float] | None:
+        """For each text how well it answers, from 0 to 1; None where no such model is set up. Raises a ChatProxyError.
+
+        A long text is read up to the model's own length.
+        """
+        ...
+
+
+class Passages(Protocol):
+    """Finds what the owner's documents say about a question."""
+
+    def find(self, collections: Sequence[str], question: str, count: int, *, before: str = "") -> Sequence[Passage]:
+        """At most `count` passages, best first; none where nothing is relevant enough.
+
+        `before` is the question asked before this one, "" for the first. Raises a ChatProxyError.
+        """
+        ...
+
+    def explain(self, collections: Sequence[str], question: str, count: int) -> Explained:
+        """What `find` does for a first question, with how each passage came up. Raises as `find` does."""
+        ...
+
+
 class Mailer(Protocol):
     """Sends e-mails."""
 
     def send(self, letter: Letter) -> None:
         """Hand the letter to a mail server. Raises MailFailed where none has taken it."""
+        ...
+
+
+class Crawler(Protocol):
+    """Reads websites."""
+
+    def crawl(
+        self, scope: Scope, known: Mapping[str, Validators] | None = None, state: CrawlState | None = None
+    ) -> Iterator[Crawled]:
+        """What `scope` holds: pages, those unchanged, and the addresses without a page. Raises InvalidRequest.
+
+        `known` are the pages read before: each is asked for again, on condition that it has changed. `state` goes on
+        from where it was stored (CrawlState.to_dict) and may be stored after any result; it has not `ended` where the
+        crawl was stopped.
+        """
+        ...
+
+
+class Parser(Protocol):
+    """Reads documents."""
+
+    def parse(self, path: Path, media_type: str, name: str) -> Document:
+        """The document at `path`; `media_type` and `name` (a file's own name) help where its bytes do not tell.
+
+        Raises DocumentError, whatever the file is.
+        """
         ...
 
 

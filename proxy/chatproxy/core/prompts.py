@@ -7,14 +7,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from os.path import commonprefix
 from pathlib import Path
 
 import jinja2
 
 from chatproxy.core.arrangement import Order, arrange
 from chatproxy.core.format_file import FormatFile, compiled, read
+from chatproxy.core.images import with_marks
+from chatproxy.core.models import ModelFacts
 from chatproxy.core.neutral import Neutraliser, control_of
-from chatproxy.core.types import Bot, ModelFacts, Turn
+from chatproxy.core.types import Bot, Image, Turn
 from chatproxy.errors import ConfigurationError
 
 _log = logging.getLogger(__name__)
@@ -32,10 +35,11 @@ _Seams = frozenset[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt's text and the strings that end its answer."""
+    """A prompt's text, the strings that end its answer, and the images whose places the text marks."""
 
     text: str
     stops: tuple[str, ...]
+    images: tuple[Image, ...] = ()
 
 
 class PromptFormat(ABC):
@@ -62,8 +66,17 @@ class PromptFormat(ABC):
         """
         neutral = self._neutraliser_for(bot.name)
         greeting = [Turn("assistant", bot.greeting)] if bot.greeting else []
-        chat = [*greeting, *(Turn(turn.role, neutral(turn.text)) for turn in turns)]
-        return Prompt(self._write(bot, chat), self._stops(bot.name))
+        chat = [*greeting, *(Turn(turn.role, with_marks(turn.images, neutral(turn.text))) for turn in turns)]
+        images = tuple(image for turn in turns for image in turn.images)
+        return Prompt(self._write(bot, chat), (*self._stops(bot.name), *bot.unsaid), images)
+
+    def beginning(self, bot: Bot) -> str:
+        """What the prompts of all new conversations with `bot` begin with: all in front of what a visitor says.
+
+        Without spaces at its end: most tokenizers make them part of the word behind them.
+        """
+        prompts = [self.render(bot, [Turn("user", text)]).text for text in ("0", "a")]
+        return commonprefix(prompts).rstrip(" ")  # noqa: RUF071  by characters is meant
 
     def neutral(self, bot: Bot, text: str) -> str:
         """`text` made fit to stand in a prompt for `bot` outside a turn: an API client's system text, a title."""

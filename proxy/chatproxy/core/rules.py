@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
 
-from chatproxy.core.types import Bot
+from chatproxy.core.types import Rule
 
 # The first of these is what keyboards have, the others what phones and word processors make of it.
 _APOSTROPHES = "'\u2018\u2019\u02bc"
@@ -33,15 +34,25 @@ _VARIATION_SELECTORS = range(0xFE00, 0xFE10)
 _RUN = re.compile(r"\S{1,256}")
 
 
-def answer_by_rule(bot: Bot, text: str) -> str | None:
-    """The answer of the first of the bot's rules with a phrase in `text`, or None. Takes time linear in `text`."""
-    if not bot.rules:
+def answer_by_rule(rules: Sequence[Rule], text: str) -> str | None:
+    """The answer of the first of `rules` with a phrase in `text`, or None. Takes time linear in `text`."""
+    if not rules:
         return None
     asked = _words(text)
-    for rule in bot.rules:
+    for rule in rules:
         if any(_words_of_phrase(phrase) in asked for phrase in rule.phrases):
             return rule.answer
     return None
+
+
+def is_unspaced(character: str) -> bool:
+    """Whether it is of a script that puts no spaces between words."""
+    return any(first <= ord(character) <= last for first, last in _UNSPACED)
+
+
+def has_words(phrase: str) -> bool:
+    """Whether a phrase can be in any text."""
+    return bool(_words(phrase).strip())
 
 
 @lru_cache(maxsize=4096)
@@ -75,7 +86,7 @@ class _Spacing:
             return " "
         if character in _APOSTROPHES:
             return f" {_APOSTROPHES[0]} "
-        if any(first <= code <= last for first, last in _UNSPACED):
+        if is_unspaced(character):
             return f" {character} "
         return character if category[0] in "LMN" or character == "_" else f" {character} "
 

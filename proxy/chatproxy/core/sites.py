@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from chatproxy.core.access import NO_LIMITS, Limits, SiteKey, works
-from chatproxy.core.keys import check_terms
+from chatproxy.core.keys import check_limits, check_terms
 from chatproxy.core.origins import is_origin
 from chatproxy.core.ports import SiteStore
 from chatproxy.core.types import now
@@ -44,16 +44,9 @@ class Sites:
     ) -> SiteKey:
         """A new site key. Raises InvalidRequest. In `limits` None takes the default of the settings, 0 is no limit."""
         check_terms(name, expires_days, limits)
-        if not 1 <= len(origins) <= _MOST_ORIGINS:
-            raise InvalidRequest(f"origins: from 1 to {_MOST_ORIGINS}; without one no page could use the key")
-        for origin in origins:
-            if not is_origin(origin):
-                raise InvalidRequest(f"origins: as browsers send them, not {origin!r}")
-        if len(bots) > _MOST_BOTS or not all(_BOT.fullmatch(bot) for bot in bots):
-            raise InvalidRequest("bots: names of bots, at most 100")
+        unique_origins, unique_bots = _checked(origins, bots)
         created = now()
         expires = created + timedelta(days=expires_days) if expires_days else None
-        unique_origins, unique_bots = tuple(dict.fromkeys(origins)), tuple(dict.fromkeys(bots))
         site_id = f"site_{secrets.token_hex(8)}"
         site = SiteKey(site_id, name, unique_origins, created, unique_bots, expires, limits=limits)
         self._store.add(site)
@@ -68,10 +61,26 @@ class Sites:
         """Every site key, revoked and expired ones too."""
         return self._store.all()
 
+    def record(self, site_id: str) -> SiteKey:
+        """The site key of that id, whatever its state. Raises NotFound."""
+        found = self._store.find(site_id) if _ID.fullmatch(site_id) else None
+        if found is None:
+            raise _unknown(site_id)
+        return found
+
+    def change(self, site_id: str, origins: Sequence[str], bots: Sequence[str], limits: Limits) -> None:
+        """Let the key be for these origins and bots, with these limits, as `create` takes them: from the next request
+        on, in every process. Raises InvalidRequest, NotFound.
+        """
+        check_limits(limits)
+        origins, bots = _checked(origins, bots)
+        if not _ID.fullmatch(site_id) or not self._store.change(site_id, origins, bots, limits):
+            raise _unknown(site_id)
+
     def revoke(self, site_id: str) -> None:
         """The key and its visitors' tokens stop working at once, in every process. Raises NotFound."""
         if not _ID.fullmatch(site_id) or not self._store.revoke(site_id, now()):
-            raise NotFound(f"no site key {site_id!r}", public=f"There is no key with the id {site_id!r}.")
+            raise _unknown(site_id)
 
     def origins(self) -> frozenset[str]:
         """All that a working key lists, as of two seconds ago at most; while the store is away, as last known.
@@ -100,3 +109,30 @@ class Sites:
             pass
         finally:
             self._read_at = self._clock()
+
+
+def embed_line(site: SiteKey, address: str) -> str:
+    """The line that puts the chat of the server at `address` into a page."""
+    bot = f' data-bot="{site.bots[0]}"' if site.bots else ""
+    return f'<script src="{address}/widget.js"{bot} data-site-key="{site.id}" async></script>'
+
+
+def policy(address: str) -> str:
+    """What a page's Content-Security-Policy has to allow for it."""
+    return f"script-src {address}; connect-src {address}"
+
+
+def _checked(origins: Sequence[str], bots: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Both without what stands twice. Raises InvalidRequest."""
+    if not 1 <= len(origins) <= _MOST_ORIGINS:
+        raise InvalidRequest(f"origins: from 1 to {_MOST_ORIGINS}; without one no page could use the key")
+    for origin in origins:
+        if not is_origin(origin):
+            raise InvalidRequest(f"origins: as browsers send them, not {origin!r}")
+    if len(bots) > _MOST_BOTS or not all(_BOT.fullmatch(bot) for bot in bots):
+        raise InvalidRequest("bots: names of bots, at most 100")
+    return tuple(dict.fromkeys(origins)), tuple(dict.fromkeys(bots))
+
+
+def _unknown(site_id: str) -> NotFound:
+    return NotFound(f"no site key {site_id!r}", public=f"There is no key with the id {site_id!r}.")

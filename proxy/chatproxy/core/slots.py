@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
-from chatproxy.errors import Busy
+from chatproxy.errors import Busy, Unavailable
 
 # Retry-After (seconds) while no answer has been timed yet, and its bounds.
 _FIRST_GUESS_S = 10
@@ -30,11 +30,18 @@ _REMEMBERED = 4096
 
 @dataclass(frozen=True, slots=True)
 class GateStatus:
-    """A snapshot: slots in all, slots taken, requests waiting."""
+    """A snapshot: slots in all, slots taken, requests waiting, how many may wait.
+
+    `busy_s` are the seconds that slots were taken, all slots together, since the gate was made. While it is `held`
+    nobody is admitted.
+    """
 
     slots: int
     busy: int
     waiting: int
+    queue: int = 0
+    busy_s: float = 0.0
+    held: bool = False
 
 
 class Gate:
@@ -53,16 +60,22 @@ class Gate:
         self._virtual = 0.0
         self._arrivals = 0
         self._average_s: float | None = None
+        self._busy_s, self._changed_at = 0.0, clock()
         self._engine_of: OrderedDict[str, int] = OrderedDict()
+        self._held_until, self._turns_away = -math.inf, False
 
-    def enter(self, payer: str, affinity: str = "") -> Ticket:
-        """Take a slot or a place in the queue. Raises Busy when there is neither. Use the ticket in a `with`.
+    def enter(self, payer: str, affinity: str = "", *, only: int | None = None) -> Ticket:
+        """Take a slot or a place in the queue. Raises Busy when there is neither, Unavailable while all are turned
+        away. Use the ticket in a `with`.
 
         `affinity` names what shares a prompt's beginning (a conversation): of two equally free engines it gets the one
-        that it had before.
+        that it had before. `only` is the number of the one engine that will do.
         """
         with self._lock:
+            self._check_open()
             ticket = Ticket(self, payer, affinity, self._next_tag(payer), self._arrivals)
+            if only is not None:
+                ticket.tried.update(engine for engine in range(len(self._busy)) if engine != only)
             self._arrivals += 1
             self._waiting.append(ticket)
             self._waiting.sort(key=Ticket.order)
@@ -75,7 +88,9 @@ class Gate:
 
     def status(self) -> GateStatus:
         with self._lock:
-            return GateStatus(self._slots * len(self._busy), sum(self._busy), len(self._waiting))
+            self._count_busy()
+            slots, busy, waiting = self._slots * len(self._busy), sum(self._busy), len(self._waiting)
+            return GateStatus(slots, busy, waiting, self._queue, self._busy_s, self._held())
 
     def set_up(self, engine: int, up: bool) -> None:
         """Whether an engine is given work; while none is, all are tried."""
@@ -83,9 +98,24 @@ class Gate:
             self._up[engine] = up
             self._admit()
 
+    def hold(self, seconds: float, *, turn_away: bool = False) -> None:
+        """Admit nobody for so long, while answers in progress go on and the queue fills; 0 ends it.
+
+        With `turn_away` also those who wait and those who come are told Unavailable: this process is about to end.
+        """
+        with self._lock:
+            self._held_until, self._turns_away = self._clock() + seconds, turn_away
+            self._admit()
+
+    def check_open(self) -> None:
+        """Raises Unavailable while all are turned away."""
+        with self._lock:
+            self._check_open()
+
     def position(self, ticket: Ticket) -> tuple[int, int | None]:
         """Place in the queue (1 = next) and estimated seconds until its turn; (0, 0) when admitted or gone."""
         with self._lock:
+            self._admit()  # a hold ends by itself, and whoever waits is who notices
             if ticket not in self._waiting:
                 return 0, 0
             place = self._waiting.index(ticket) + 1
@@ -113,6 +143,13 @@ class Gate:
             self._admit()
             return True
 
+    def _held(self) -> bool:
+        return self._clock() < self._held_until
+
+    def _check_open(self) -> None:
+        if self._turns_away and self._held():
+            raise Unavailable("turned away while the gate is held")
+
     def _next_tag(self, payer: str) -> float:
         tags = (ticket.tag for ticket in (*self._waiting, *self._running) if ticket.payer == payer)
         return max(self._virtual, 1 + max(tags, default=-math.inf))
@@ -126,6 +163,8 @@ class Gate:
 
     def _admit(self) -> None:
         """Give free slots to those whose turn it is."""
+        if self._held():
+            return
         for ticket in list(self._waiting):
             if sum(self._busy) >= self._slots * len(self._busy):
                 return
@@ -137,6 +176,7 @@ class Gate:
             # of whom begins at the present) cannot hold back those who have waited.
             payers = len({other.payer for other in (*self._waiting, *self._running, ticket)})
             self._virtual = max(self._virtual, ticket.tag) + 1 / (1 + payers)
+            self._count_busy()
             self._busy[engine] += 1
             self._running.add(ticket)
             ticket.admitted_at, ticket.engine = self._clock(), engine
@@ -153,10 +193,17 @@ class Gate:
 
     def _free(self, ticket: Ticket) -> None:
         if ticket.engine is not None:
+            self._count_busy()
             self._busy[ticket.engine] -= 1
             ticket.engine = None
             ticket.admitted.clear()
             self._running.discard(ticket)
+
+    def _count_busy(self) -> None:
+        """To be called before the number of slots taken changes, or is told."""
+        moment = self._clock()
+        self._busy_s += sum(self._busy) * (moment - self._changed_at)
+        self._changed_at = moment
 
     def _remember(self, affinity: str, engine: int) -> None:
         if affinity and len(self._busy) > 1:
@@ -171,7 +218,7 @@ class Gate:
 
     def _eta(self, place: int) -> int | None:
         """Whole rounds of answers in front, and the rest of the running answer that makes the place free."""
-        if self._average_s is None:
+        if self._average_s is None or self._held():
             return None
         moment, slots = self._clock(), self._slots * len(self._busy)
         left = sorted(max(0.0, self._average_s - (moment - ticket.admitted_at)) for ticket in self._running)
@@ -194,14 +241,19 @@ class Ticket:
         self.admitted = threading.Event()
         self.admitted_at = 0.0
         self.engine: int | None = None
-        self.tried: set[int] = set()
+        self.tried: set[int] = set()  # engines that it does not get: those that failed it, or are not meant
 
     def order(self) -> tuple[float, int]:
         """What the queue is sorted by."""
         return self.tag, self.arrival
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for the slot; returns whether it is ours, on the engine with the number `engine`."""
+        """Wait for the slot; returns whether it is ours, on the engine with the number `engine`.
+
+        Raises Unavailable as Gate.enter does.
+        """
+        if not self.admitted.is_set():
+            self._gate.check_open()
         return self.admitted.wait(timeout_s)
 
     def position(self) -> tuple[int, int | None]:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Generic, Literal, TypeVar
 
 Role = Literal["user", "assistant"]
 FinishReason = Literal["stop", "length", "cancelled", "rule"]
+Mode = Literal["chat", "sources-only"]
 Status = Literal["complete", "interrupted"]
 T = TypeVar("T")
+# An image's place in a prompt. Engine adapters put there what theirs wants; no user's text holds it (core.neutral).
+IMAGE_MARK = "<__media__>"
 
 
 def now() -> datetime:
@@ -64,14 +68,29 @@ NOTHING_ASKED = Sampling()
 
 
 @dataclass(frozen=True, slots=True)
+class Image:
+    """A picture as given, sides in pixels; `id` is "" until a message has it. Messages are read without the `data`."""
+
+    media_type: str
+    width: int
+    height: int
+    data: bytes = field(default=b"", repr=False)
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Generation:
-    """One order to the engine: continue `prompt` by at most `max_tokens` tokens, ending before any of `stops`."""
+    """One order to the engine: continue `prompt` by at most `max_tokens` tokens, ending before any of `stops`. It holds
+    IMAGE_MARK once for each of `images`, in their order. `slot` is the number of the engine's own slot that is to do
+    it, where it has numbered ones; None = any."""
 
     prompt: str
     max_tokens: int
     stops: tuple[str, ...] = ()
     sampling: Sampling = NOTHING_ASKED
     context_size: int | None = None
+    images: tuple[Image, ...] = ()
+    slot: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +124,7 @@ class Turn:
 
     role: Role
     text: str
+    images: tuple[Image, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +152,19 @@ class Feedback:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """What an answer rests on: passage number `n`, as "[n]" in the answer means it, and where it can be read.
+
+    `url` is "" for a file without an address; `snippet` is the passage's beginning.
+    """
+
+    n: int
+    title: str
+    url: str
+    snippet: str
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One stored message, exactly as it was said.
 
@@ -148,10 +181,12 @@ class Message:
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     feedback: Feedback | None = None
+    sources: tuple[Source, ...] = ()
+    images: tuple[Image, ...] = ()
 
     @property
     def turn(self) -> Turn:
-        return Turn(self.role, self.text)
+        return Turn(self.role, self.text, self.images)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +253,9 @@ class Bot:
     engine. `max_message` is the longest question in characters, `retention_days` how long conversations are kept.
     `languages` are those of its chat window, the first one where none fits the visitor. Visitors of other web pages
     than `origins` cannot see it, where any are listed. Conversations are handed over to people at `handoff_email`.
-    `consent` is what a visitor has to agree to first.
+    `consent` is what a visitor has to agree to first. `knowledge` are the collections whose passages it answers from;
+    in the mode "sources-only" it says `refusal` where they hold nothing about a question. An answer ends before any of
+    `never_say`.
     """
 
     id: str
@@ -239,11 +276,33 @@ class Bot:
     origins: tuple[str, ...] = ()
     handoff_email: str = ""
     consent: str = ""
+    knowledge: tuple[str, ...] = ()
+    mode: Mode = "chat"
+    refusal: str = "I have found nothing about this in our documents."
+    never_say: tuple[str, ...] = ()
 
     @property
     def instructions(self) -> str:
         """System text and persona as the one text that a prompt format calls S."""
         return "\n\n".join(part for part in (self.system, self.persona) if part)
+
+    @property
+    def unsaid(self) -> tuple[str, ...]:
+        """`never_say` in the cases that a model may write it in."""
+        cased = ((text, text.lower(), text.upper(), text.title()) for text in self.never_say)
+        return tuple(dict.fromkeys(chain.from_iterable(cased)))
+
+
+@dataclass(frozen=True, slots=True)
+class BotProblem:
+    """A bot's file that is wrong. `line` counts from 1, None where it is the file itself; `in_use` tells that its last
+    good version still answers."""
+
+    bot: str
+    file: str
+    line: int | None
+    reason: str
+    in_use: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,22 +313,3 @@ class Letter:
     reply_to: str
     subject: str
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFacts:
-    """What a model tells about itself; "" and None for what it does not tell.
-
-    `chat_template` is Jinja as Hugging Face writes it. `control` are its vocabulary's control tokens (GGUF's token type
-    3), `user_defined` those of type 4. `adds_bos` tells whether the engine puts `bos` in front of a prompt, None where
-    only the engine knows. `context_length` in tokens, as the model was trained.
-    """
-
-    architecture: str = ""
-    context_length: int | None = None
-    chat_template: str = ""
-    bos: str = ""
-    eos: str = ""
-    adds_bos: bool | None = None
-    control: tuple[str, ...] = ()
-    user_defined: tuple[str, ...] = ()

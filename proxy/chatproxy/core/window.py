@@ -1,19 +1,20 @@
 """The context window: what of a conversation still fits the model, decided before the engine would cut it silently.
 
-Always kept: system text, persona, greeting and the newest turn. The oldest turns go first, and in large steps: the
-point where history starts moves only once in a while, so that the engine's prefix cache holds in between.
+Always kept: system text, persona, greeting and the newest turn with its images. Of what came before, the oldest images
+go first, then the oldest turns, and these in large steps: the point where history starts moves only once in a while, so
+that the engine's prefix cache holds in between.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from chatproxy.core.known_prompts import KnownPrompts
 from chatproxy.core.ports import Tokenizer
 from chatproxy.core.prompts import Prompt, PromptFormat
-from chatproxy.core.types import Bot, Turn
-from chatproxy.errors import ContextTooLong, EngineFailure
+from chatproxy.core.types import Bot, Image, Turn
+from chatproxy.errors import ContextTooLong, EngineFailure, InvalidRequest
 
 # koboldcpp fails on a completely full context: 5 % stays free.
 _USABLE = 0.95
@@ -30,12 +31,19 @@ _LONGEST_LINE = 400
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A prompt that fits, with how many of the oldest turns had to be left out and how long the answer may be."""
+    """A prompt that fits, with how many of the oldest turns and images had to be left out, and how long the answer may
+    be."""
 
     prompt: Prompt
     dropped_turns: int
     max_tokens: int
     context_size: int
+    dropped_images: int = 0
+
+    @property
+    def truncated(self) -> bool:
+        """Whether anything had to be left out."""
+        return self.dropped_turns > 0 or self.dropped_images > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +71,13 @@ class Window:
         """As the engine counts them."""
         return self._engine.count_tokens(text)
 
+    def sees(self) -> bool:
+        """Whether the model takes images, as far as the engine tells."""
+        try:
+            return self._engine.most_images() > 0
+        except EngineFailure:
+            return False
+
     def learn(self, conversation: str, prompt: str, tokens: int | None) -> None:
         """The engine has told how many tokens a conversation's prompt was: its next one goes on from there."""
         if tokens is None:
@@ -78,44 +93,45 @@ class Window:
         """Write `turns` (oldest first, the last one is the question) for `bot`; `begun` is what there is of the answer.
 
         `conversation` is the id under which its earlier prompts were learnt.
-        Raises ContextTooLong with the numbers, EngineFailure where tokens cannot be counted.
+        Raises ContextTooLong with the numbers, InvalidRequest for images that the model does not take, EngineFailure
+        where tokens cannot be counted.
         """
         context = self.context_size()
         max_tokens = min(bot.max_tokens, context // 2)
         budget = int(context * _USABLE) - max_tokens
-        written = prompt_format.neutral(bot, begun)
-
-        def render(dropped: int) -> Prompt:
-            return prompt_format.render(bot, turns[dropped:])
-
-        cuts = self._cuts(turns, budget)
-        low, high, found = 0, len(cuts) - 1, None
-        # More text always means more tokens, so a few counts find the first cut that fits.
-        while low <= high:
-            middle = (low + high) // 2 if found or low else low
-            prompt = render(cuts[middle])
-            tokens = self._count(prompt.text, budget, conversation)
-            if tokens <= budget:
-                found, high = Fitted(prompt, cuts[middle], max_tokens, context), middle - 1
-            else:
-                low = middle + 1
-        if found:
-            return self._fitted(found, written)
+        tokens, written = 0, prompt_format.neutral(bot, begun)
+        for dropped_images, kept, cuts in self._ways(turns, budget):
+            low, high, found = 0, len(cuts) - 1, None
+            # More text always means more tokens, so a few counts find the first cut that fits.
+            while low <= high:
+                middle = (low + high) // 2 if found or low else low
+                prompt = prompt_format.render(bot, kept[cuts[middle] :])
+                tokens = self._count(prompt.text, budget, conversation, prompt.images)
+                if tokens <= budget:
+                    found, high = Fitted(prompt, cuts[middle], max_tokens, context, dropped_images), middle - 1
+                else:
+                    low = middle + 1
+            if found:
+                return self._fitted(found, written)
         raise ContextTooLong(
             public=f"The message needs {tokens} tokens together with the bot's instructions, but only {budget} fit: "
             f"{context} in the model's context window, less {max_tokens} for the answer and 5 % reserve."
+            f"{self._taken_by(turns[-1].images)}"
         )
 
-    def check(self, memory: str, prompt: str, max_tokens: int, limit: int | None = None) -> Passed:
+    def check(
+        self, memory: str, prompt: str, max_tokens: int, limit: int | None = None, images: Sequence[Image] = ()
+    ) -> Passed:
         """For prompts taken as they are: `memory` is kept, and of a `prompt` behind one the beginning may be left out.
 
         `limit` bounds prompt and answer together, in tokens. Raises ContextTooLong where there is no memory and the
-        prompt does not fit, or where not even memory and the prompt's end do.
+        prompt does not fit, or where not even memory and the prompt's end do; InvalidRequest as `fit` does.
         """
+        self._check_images(images)
         window = self.context_size()
         context = min(window, limit or window)
         budget = min(context, int(window * _USABLE)) - max_tokens
-        tokens = self._count(memory + prompt, budget)
+        tokens = self._count(memory + prompt, budget, images=images)
         if tokens <= budget:
             return Passed(memory + prompt, context, False)
         if memory and budget > 0:
@@ -124,11 +140,12 @@ class Window:
             first = -(-(tokens - budget) * len(memory + prompt) // tokens // step) * step
             for cut in range(first, len(prompt), step):
                 rest = _from_next_line(prompt, cut)
-                if rest and self._count(memory + rest, budget) <= budget:
+                if rest and self._count(memory + rest, budget, images=images) <= budget:
                     return Passed(memory + rest, context, True)
         raise ContextTooLong(
             public=f"The prompt has {tokens} tokens and {max_tokens} are asked for, but the context window is "
             f"{context}. The oldest part would be lost without a word; shorten the prompt or ask for less."
+            f"{self._taken_by(images)}"
         )
 
     def _fitted(self, fitted: Fitted, begun: str) -> Fitted:
@@ -138,12 +155,38 @@ class Window:
         prompt = replace(fitted.prompt, text=fitted.prompt.text + begun)
         return replace(fitted, prompt=prompt, max_tokens=max(1, fitted.max_tokens - self._engine.count_tokens(begun)))
 
-    def _count(self, text: str, budget: int, conversation: str = "") -> int:
-        """Tokens of `text`; an upper bound where that already fits, which spares the engine the question."""
+    def _ways(self, turns: Sequence[Turn], budget: int) -> Iterator[tuple[int, Sequence[Turn], list[int]]]:
+        """(images left out, turns without them, how many turns may be dropped): with each image that goes, all turns
+        are tried; only when none but the question's own are left do turns go too."""
+        images, own = (sum(len(turn.images) for turn in some) for some in (turns, turns[-1:]))
+        self._check_images(turns[-1].images if own else ())
+        most = self._engine.most_images() if images else 0
+        for dropped in range(max(0, images - most), images - own + 1):
+            kept = _without_images(turns, dropped)
+            cuts = self._cuts(kept, budget)
+            yield dropped, kept, cuts if dropped == images - own else cuts[:1]
+
+    def _check_images(self, images: Sequence[Image]) -> None:
+        """Raises InvalidRequest where the model does not take as many."""
+        most = self._engine.most_images() if images else 0
+        if images and not most:
+            raise InvalidRequest("images: this model takes no images")
+        if len(images) > most:
+            raise InvalidRequest(f"images: this model takes at most {most} at once")
+
+    def _taken_by(self, images: Sequence[Image]) -> str:
+        if not images:
+            return ""
+        return f" {sum(map(self._engine.image_tokens, images))} of them are counted for the images."
+
+    def _count(self, text: str, budget: int, conversation: str = "", images: Sequence[Image] = ()) -> int:
+        """Tokens of `text` and `images`; an upper bound where that fits already, which spares the engine a question."""
+        taken = sum(map(self._engine.image_tokens, images))
+        budget -= taken
         bound = len(text.encode()) + _ADDED_TOKENS
         if bound > budget and conversation:
             bound = self._known.bound(conversation, text, self._engine.model()) or bound
-        return bound if bound <= budget else self._engine.count_tokens(text)
+        return taken + (bound if bound <= budget else self._engine.count_tokens(text))
 
     def _cuts(self, turns: Sequence[Turn], budget: int) -> list[int]:
         """How many of the oldest turns may be dropped, ascending: whole blocks, at the end all but the newest turn.
@@ -164,6 +207,16 @@ class Window:
                 if left <= most:
                     cuts.append(dropped)
         return cuts if cuts[-1:] == [last] else [*cuts, last]
+
+
+def _without_images(turns: Sequence[Turn], count: int) -> Sequence[Turn]:
+    """`turns` without the oldest `count` of their images."""
+    kept = []
+    for turn in turns:
+        gone = min(count, len(turn.images))
+        count -= gone
+        kept.append(replace(turn, images=turn.images[gone:]) if gone else turn)
+    return kept
 
 
 def _from_next_line(text: str, cut: int) -> str:

@@ -9,9 +9,10 @@ import base64
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from flask import Flask, Request, g, request
+from flask import Flask, Request, Response, g, request
 
 from chatproxy.core.access import Caller, Identity
+from chatproxy.core.audit import Audit
 from chatproxy.core.keys import SCOPES, Keyring
 from chatproxy.core.visitors import PREFIX, VISITOR, Visitors
 from chatproxy.errors import ConfigurationError, Forbidden, InvalidRequest, Unauthorized
@@ -19,7 +20,7 @@ from chatproxy.errors import ConfigurationError, Forbidden, InvalidRequest, Unau
 # Bytes. Caddy holds requests back up to 1 MB until they are whole, so that none of our threads waits for a body.
 _LARGEST_BODY_OF_VISITOR = 900_000
 View = TypeVar("View", bound=Callable[..., Any])
-PUBLIC = "public"
+PUBLIC, _ADMIN = "public", "admin"
 _ATTRIBUTE = "required_scopes"
 # A key's holder speaks for users; a visitor speaks for nobody else.
 _FOR_KEYS = ("user_id", "all_users")
@@ -53,8 +54,11 @@ def caller(user_id: str | None = None) -> Caller:
     return identity().caller(request.remote_addr or "", user_id)
 
 
-def install(app: Flask, keyring: Keyring, visitors: Visitors) -> None:
-    """Check every request of `app`. Call it after all routes are there; raises ConfigurationError for a bare one."""
+def install(app: Flask, keyring: Keyring, visitors: Visitors, audit: Audit | None = None) -> None:
+    """Check every request of `app`. Call it after all routes are there; raises ConfigurationError for a bare one.
+
+    `audit` gets what is done, or tried, with a key of the scope `admin` where that scope is needed.
+    """
     for rule in app.url_map.iter_rules():
         if not required_scopes(app, rule.endpoint):
             raise ConfigurationError(f"the route {rule.rule} declares neither a scope nor public")
@@ -78,7 +82,17 @@ def install(app: Flask, keyring: Keyring, visitors: Visitors) -> None:
         if g.identity.visit:
             request.max_content_length = _LARGEST_BODY_OF_VISITOR
 
+    def write_down(response: Response) -> Response:
+        what = request.endpoint or ""
+        changes = what and request.method not in ("GET", "HEAD", "OPTIONS") and required_scopes(app, what) == (_ADMIN,)
+        if audit and changes and "identity" in g and _ADMIN in g.identity.scopes:
+            subject = " ".join(str(value) for value in (request.view_args or {}).values())
+            outcome = "done" if response.status_code < 400 else f"http_{response.status_code}"
+            audit.note(f"key:{g.identity.key_id}", request.remote_addr or "", what, subject, outcome=outcome)
+        return response
+
     app.before_request(authorise)
+    app.after_request(write_down)
 
 
 def _declare(view: View, scopes: tuple[str, ...]) -> View:

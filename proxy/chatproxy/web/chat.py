@@ -12,20 +12,21 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from chatproxy.core.answer import AnswerEvent, Answers, Done, Replaced, Started
+from chatproxy.core.answer import AnswerEvent, Answers, Done, Replaced, Sources, Started
 from chatproxy.core.asking import Question
 from chatproxy.core.generation import Queued, Token
-from chatproxy.core.types import Usage
+from chatproxy.core.types import Source, Usage
 from chatproxy.errors import ChatProxyError, InvalidRequest
 from chatproxy.web import ids, query
 from chatproxy.web.auth import needs
 from chatproxy.web.body import Fields, read_object
 from chatproxy.web.clients import watch
+from chatproxy.web.images import read_images
 from chatproxy.web.markdown import to_html
 from chatproxy.web.responses import error_response, json_response
 from chatproxy.web.sse import encode, named_error, stream, to_the_end
 
-_FIELDS = ("message", "conversation_id", "bot", "stream", "edit")
+_FIELDS = ("message", "conversation_id", "bot", "stream", "edit", "images")
 _LONGEST_MESSAGE = 200_000  # characters; far beyond any context window, short enough to count its tokens at once
 CLIENT_CLOSED_REQUEST = 499  # nginx's status for the log; nobody is there to read it
 
@@ -88,7 +89,8 @@ def respond(events: Generator[AnswerEvent], *, streamed: bool, after: int = 0) -
 
 
 def _read_question() -> tuple[Question, bool]:
-    fields = Fields(read_object(request, known=_FIELDS))
+    body = read_object(request, known=_FIELDS)
+    fields = Fields(body)
     message = fields.text("message", most=_LONGEST_MESSAGE)
     if message is None or not message.strip():
         raise InvalidRequest("message: is missing or empty")
@@ -99,6 +101,7 @@ def _read_question() -> tuple[Question, bool]:
         bot=fields.pattern("bot", r"[a-z0-9][a-z0-9_-]{0,63}", "the name of a bot"),
         instead_of=fields.pattern("edit", ids.ID, "the id of the question that this one replaces"),
         key=_idempotency_key(),
+        images=read_images(body.get("images"), "images"),
     )
     return question, fields.flag("stream") or False
 
@@ -130,6 +133,8 @@ def _writer(after: int) -> Callable[[AnswerEvent], bytes]:
                 return encode("token", {"text": event.text}, sent)
             case Queued():
                 return encode("queued", {"position": event.position, "eta_s": event.eta_s})
+            case Sources():
+                return encode("sources", {"sources": [source(item) for item in event.sources]})
             case Replaced():
                 sent = len(event.text)
                 return encode("replace", {"text": event.text}, sent)
@@ -148,11 +153,16 @@ def answer_of(done: Done) -> dict[str, Any]:
         "message_id": done.message_id,
         "answer": done.answer,
         "answer_html": to_html(done.answer),
-        "sources": [],
+        "sources": [source(item) for item in done.sources],
         "finish_reason": done.finish_reason,
         "usage": usage(done.usage),
         "context_truncated": done.context_truncated,
     }
+
+
+def source(told: Source) -> dict[str, Any]:
+    """One of the passages that an answer rests on."""
+    return {"n": told.n, "title": told.title, "url": told.url, "snippet": told.snippet}
 
 
 def usage(used: Usage) -> dict[str, int | None]:

@@ -74,6 +74,7 @@ def blueprint(history: History) -> Blueprint:
         return write(
             found,
             lambda cursor: history.messages(found.owner, found.id, limit=_EXPORTED_AT_ONCE, cursor=cursor),
+            lambda wanted: history.images(found.owner, found.id, wanted),
         )
 
     @routes.delete("/api/v1/conversations/<conversation_id>")

@@ -47,5 +47,5 @@ def blueprint(
     performance = Performance(gate)
     kobold_generate.add_routes(routes, completions, performance)
     kobold_extra.add_routes(routes, completions, running, performance)
-    kobold_extra.add_connect_routes(routes, model, context_size)
+    kobold_extra.add_connect_routes(routes, model, context_size, completions.sees)
     return routes

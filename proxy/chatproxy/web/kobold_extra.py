@@ -26,7 +26,7 @@ UNITED_VERSION = "1.2.5"
 _ABILITIES = {
     "llm": True,
     # What koboldcpp may have and this proxy does not pass on. Clients hide the buttons.
-    **dict.fromkeys(("txt2img", "vision", "audio", "transcribe", "multiplayer", "websearch", "tts"), False),
+    **dict.fromkeys(("txt2img", "audio", "transcribe", "multiplayer", "websearch", "tts"), False),
     **dict.fromkeys(("embeddings", "music", "savedata", "guidance", "jinja", "mcp"), False),
     "admin": 0,
 }
@@ -66,8 +66,10 @@ def add_routes(routes: Blueprint, completions: Completions, running: Running, pe
         return json_response(performance.report(identity().owner))
 
 
-def add_connect_routes(routes: Blueprint, model: str, context_size: Callable[[], int]) -> None:
-    """What clients ask when they connect: `model`'s name and `context_size` in tokens."""
+def add_connect_routes(
+    routes: Blueprint, model: str, context_size: Callable[[], int], sees: Callable[[], bool]
+) -> None:
+    """What clients ask when they connect: `model`'s name, `context_size` in tokens, whether it `sees`."""
     version = {"result": "KoboldCpp", "version": PROTOCOL_VERSION, "protected": True, **_ABILITIES}
 
     @routes.get("/api/v1/model")
@@ -85,7 +87,7 @@ def add_connect_routes(routes: Blueprint, model: str, context_size: Callable[[],
     @routes.get("/api/extra/version")
     @needs("kobold")
     def koboldcpp_version() -> Response:
-        return json_response(version)
+        return json_response({**version, "vision": sees()})
 
     @routes.get("/api/v1/config/max_context_length")
     @routes.get("/api/latest/config/max_context_length")

@@ -28,10 +28,12 @@ What happens to each field of a request:
     top_a               0 to 1                          yes          ignored              ignored
     tfs                 0 to 1                          yes          ignored              ignored
     rep_pen_slope       0 to 10                         yes          ignored              ignored
+    images              up to 4, base64: in front of
+                        memory and prompt               yes          yes                  refused
     sampler_order       a permutation of 0 to 6         yes          ignored              ignored
 
-Any other field is ignored, as koboldcpp ignores what it does not know: n (one result, there as here), quiet, images,
-mirostat*, dynatemp*, smoothing_factor, dry_*, xtc_*, presence_penalty, logit_bias, banned_tokens, render_special,
+Any other field is ignored, as koboldcpp ignores what it does not know: n (one result, there as here), quiet, mirostat*,
+dynatemp*, smoothing_factor, dry_*, xtc_*, presence_penalty, logit_bias, banned_tokens, render_special,
 bypass_eos ... The samplers among them cost koboldcpp its batching. null counts as absent. A sampler at the value at
 which it does nothing is not passed on, for the same reason.
 
@@ -56,6 +58,7 @@ from chatproxy.web.auth import caller, needs
 from chatproxy.web.body import Fields, read_object
 from chatproxy.web.chat import CLIENT_CLOSED_REQUEST
 from chatproxy.web.clients import watch
+from chatproxy.web.images import read_images
 from chatproxy.web.kobold_perf import Performance
 from chatproxy.web.responses import json_response
 from chatproxy.web.sse import stream, to_the_end
@@ -195,6 +198,7 @@ def _read_order() -> TextOrder:
         fields.whole("max_context_length", 16, _LONGEST_CONTEXT),
         run_id(read_genkey(fields)),
         memory,
+        read_images(body.get("images"), "images"),
     )
 
 

@@ -13,8 +13,10 @@
 Every other option is ignored, as Ollama ignores what it does not know: num_ctx and what else loads a model
 differently, since the model is loaded already; mirostat*, presence_penalty, frequency_penalty. null counts as absent.
 
-What a model cannot do is refused as Ollama refuses it: tools, think, images, suffix; here also format, template and
-context. keep_alive does nothing but tell "load" from "unload" in a request without a prompt.
+images: up to 4 with a prompt, or with a message of the user's, as base64; a model that cannot see refuses them.
+
+What a model cannot do is refused as Ollama refuses it: tools, think, suffix; here also format, template and context.
+keep_alive does nothing but tell "load" from "unload" in a request without a prompt.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from chatproxy.core.ports import Bots
 from chatproxy.core.types import Sampling, Turn
 from chatproxy.errors import InvalidRequest, NotFound
 from chatproxy.web.body import Fields
+from chatproxy.web.images import check_together, read_images
 
 _LONGEST_TEXT = 2_000_000  # characters
 _LONGEST_CONTEXT = 1 << 20
@@ -49,7 +52,7 @@ _WHOLE: dict[str, tuple[str, int, int]] = {
     "seed": ("sampler_seed", -1, 2**32 - 1),
 }
 # Field -> what the refusal calls it. Empty values and false ask for nothing.
-_CANNOT = {"tools": "tools", "images": "images", "suffix": "insert", "think": "thinking"}
+_CANNOT = {"tools": "tools", "suffix": "insert", "think": "thinking"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +125,17 @@ def read_generate(body: dict[str, Any], models: Models, caller: Caller, context_
     stream = fields.flag("stream") is not False
     raw = fields.flag("raw")
     max_tokens, stops, sampling = _read_options(body, context_size)
-    if not prompt:
+    images = read_images(body.get("images"), "images")
+    if not prompt and not images:
         return Asked(name, stream, None, unload=_is_zero(body.get("keep_alive")))
     if not raw:
-        order = ChatOrder(caller, (Turn("user", prompt),), system, model.bot, max_tokens, stops, sampling)
+        order = ChatOrder(caller, (Turn("user", prompt or "", images),), system, model.bot, max_tokens, stops, sampling)
         return Asked(name, stream, order)
     if system:
         raise InvalidRequest("raw mode does not support template, system, or context")
-    return Asked(name, stream, TextOrder(caller, prompt, max_tokens or _RAW_LENGTH, stops, sampling))
+    return Asked(
+        name, stream, TextOrder(caller, prompt or "", max_tokens or _RAW_LENGTH, stops, sampling, images=images)
+    )
 
 
 def _refuse_what_models_lack(body: dict[str, Any], name: str) -> None:
@@ -153,19 +159,22 @@ def _read_messages(messages: Any, name: str) -> tuple[str, Sequence[Turn]]:
         where = f"messages[{number}]"
         if not isinstance(message, dict):
             raise InvalidRequest(f"{where}: must be a JSON object")
-        for field, ability in (("images", "images"), ("tool_calls", "tools")):
-            if message.get(field):
-                raise InvalidRequest(f'"{name}" does not support {ability}')
+        if message.get("tool_calls"):
+            raise InvalidRequest(f'"{name}" does not support tools')
+        images = read_images(message.get("images"), f"{where}.images")
+        if images and message.get("role") != "user":
+            raise InvalidRequest(f"{where}.images: only messages of the role user can show images")
         content = _prefixed(message, where).text(f"{where}.content", most=_LONGEST_TEXT) or ""
         match message.get("role"):
             case "system":
                 system.append(content)
             case "user" | "assistant" as role:
-                turns.append(Turn(role, content))
+                turns.append(Turn(role, content, images))
             case "tool":
                 raise InvalidRequest(f'"{name}" does not support tools')
             case _:
                 raise InvalidRequest(f"{where}.role: must be system, user or assistant")
+    check_together([turn.images for turn in turns], "messages")
     return "\n\n".join(text for text in system if text), turns
 
 

@@ -10,6 +10,7 @@ What happens to each field of a chat request (c: of completions too):
 
     field                      accepted                      koboldcpp   llama.cpp's server   other engines
     messages                   1 to 1000; content is text or a list of text parts (joined as lines)
+                               and, of the user, of image_url parts with data: URIs, where the model can see
     max_completion_tokens      at least 1, default the bot's (bare model: 512), at most half of the context window
     max_tokens             c   its older name; in completions default 16, refused where it does not fit
     prompt                 c   one text, or a list of one (completions only)
@@ -25,8 +26,8 @@ What happens to each field of a chat request (c: of completions too):
 
     refused with 400 and `param`, unless they ask for nothing: n above 1, tools, tool_choice, functions, function_call,
         web_search_options, logprobs, top_logprobs, audio, modalities beyond text, logit_bias c, json_schema,
-        continue_final_message; image and other parts that are no text; the roles tool and function;
-        in completions best_of, echo, suffix, lists of prompts, tokens
+        continue_final_message; parts that are neither text nor image, images at addresses; the roles tool and
+        function; in completions best_of, echo, suffix, lists of prompts, tokens
     ignored: user c, metadata, store, service_tier, reasoning_effort, verbosity, prediction, parallel_tool_calls, a
         message's name, and every field that OpenAI does not know (top_k, min_p ...), which many clients send
 

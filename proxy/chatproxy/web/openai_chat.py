@@ -8,10 +8,11 @@ from typing import Any, cast
 from flask import Blueprint, Response, request
 
 from chatproxy.core.completions import ChatOrder, Completions
-from chatproxy.core.types import Role, Turn
+from chatproxy.core.types import Image, Role, Turn
 from chatproxy.errors import InvalidRequest
 from chatproxy.web.auth import caller, needs
 from chatproxy.web.body import Fields, read_object
+from chatproxy.web.images import check_together, image_in
 from chatproxy.web.openai_errors import Unsupported
 from chatproxy.web.openai_fields import (
     LONGEST_ANSWER,
@@ -114,13 +115,15 @@ def _read_messages(messages: Any) -> tuple[str, list[Turn]]:
         name = f"messages[{number}]"
         if not isinstance(message, dict):
             raise InvalidRequest(f"{name}: must be an object")
-        role, text = _read_role(name, message), _read_content(f"{name}.content", message.get("content"))
+        role = _read_role(name, message)
+        text, images = _read_content(f"{name}.content", message.get("content"), may_show=role == "user")
         if role in ("system", "developer"):
             system.append(text)
         else:
-            turns.append(Turn(cast(Role, role), text))
+            turns.append(Turn(cast(Role, role), text, images))
     if not turns:
         raise InvalidRequest("messages: needs a message of the role user to answer")
+    check_together([turn.images for turn in turns], "messages")
     return "\n\n".join(text for text in system if text), turns
 
 
@@ -136,22 +139,33 @@ def _read_role(name: str, message: Mapping[str, Any]) -> str:
     return role
 
 
-def _read_content(name: str, content: Any) -> str:
-    """A text, or a list of text parts, which are lines of one text."""
+def _read_content(name: str, content: Any, *, may_show: bool) -> tuple[str, tuple[Image, ...]]:
+    """A text, or a list of parts: texts, which are lines of one text, and images where the role `may_show` some."""
     if isinstance(content, str):
-        return _checked(name, content)
+        return _checked(name, content), ()
     if not isinstance(content, list) or not 1 <= len(content) <= _MOST_PARTS:
         raise InvalidRequest(f"{name}: must be text or a list of 1 to {_MOST_PARTS} text parts")
     parts: list[str] = []
+    images: list[Image] = []
     for number, part in enumerate(content):
-        kind = part.get("type") if isinstance(part, dict) else None
-        if kind == "image_url":
-            raise Unsupported(f"{name}[{number}]: this model takes no images")
-        text = part.get("text") if isinstance(part, dict) and kind == "text" else None
+        told: dict[str, Any] = part if isinstance(part, dict) else {}
+        if told.get("type") == "image_url":
+            if not may_show:
+                raise Unsupported(f"{name}[{number}]: only messages of the role user can show images")
+            images.append(_read_image(f"{name}[{number}].image_url", told.get("image_url")))
+            continue
+        text = told.get("text") if told.get("type") == "text" else None
         if not isinstance(text, str):
-            raise InvalidRequest(f'{name}[{number}]: must be {{"type": "text", "text": ...}}, only text is understood')
+            raise InvalidRequest(
+                f'{name}[{number}]: must be {{"type": "text", "text": ...}} or {{"type": "image_url", ...}}'
+            )
         parts.append(text)
-    return _checked(name, "\n".join(parts))
+    return _checked(name, "\n".join(parts)), tuple(images)
+
+
+def _read_image(name: str, told: Any) -> Image:
+    """{"url": data: URI, "detail": ignored}, or the URI alone, as some clients send it."""
+    return image_in(told.get("url") if isinstance(told, dict) else told, f"{name}.url")
 
 
 def _checked(name: str, text: str) -> str:

@@ -38,12 +38,9 @@ def add_routes(routes: Blueprint, embedder: Embedder, admit: Callable[[Caller], 
         refuse(body, _REFUSED)
         encode = _read_encoding(body.get("encoding_format"))
         texts = _read_input(body.get("input"))
-        permit = admit(caller())
-        try:
+        with admit(caller()) as permit:
             embedded = embedder.embed(texts)
             permit.spend(embedded.tokens or 0)
-        finally:
-            permit.release()
         data = [
             {"object": "embedding", "index": index, "embedding": encode(vector)}
             for index, vector in enumerate(embedded.vectors)

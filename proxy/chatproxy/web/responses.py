@@ -14,6 +14,7 @@ from typing import Any
 from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException
 
+from chatproxy.core.measures import UNMEASURED, Measures
 from chatproxy.errors import ChatProxyError
 
 _log = logging.getLogger("chatproxy.requests")
@@ -65,6 +66,13 @@ def native_envelope(failure: Failure) -> tuple[Any, int]:
     return {"error": {"code": failure.code, "message": failure.text}}, failure.status
 
 
+def limit_patience() -> None:
+    """See to it that a client who neither sends nor reads any more does not keep one of our threads."""
+    connection = request.environ.get("gunicorn.socket")
+    if isinstance(connection, socket.socket):
+        connection.settimeout(_CLIENT_TIMEOUT_S)
+
+
 def json_response(payload: Any, status: int = 200) -> Response:
     """Compact UTF-8 JSON."""
     body = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace")
@@ -76,8 +84,8 @@ def error_response(error: ChatProxyError) -> Response:
     return _error(Failure.of(error), error.retry_after)
 
 
-def install(app: Flask, envelopes: Mapping[str, Envelope]) -> None:
-    """Give all answers of `app` these properties.
+def install(app: Flask, envelopes: Mapping[str, Envelope], measures: Measures = UNMEASURED) -> None:
+    """Give all answers of `app` these properties, and count them.
 
     `envelopes` are the families' own, by path: "/api/x" is that path alone, "/v1/" everything below it.
     """
@@ -88,16 +96,14 @@ def install(app: Flask, envelopes: Mapping[str, Envelope]) -> None:
     @app.before_request
     def begin() -> None:
         g.begun, g.request_id = time.monotonic(), uuid.uuid4().hex
-        connection = request.environ.get("gunicorn.socket")
-        if isinstance(connection, socket.socket):
-            # A client that neither sends nor reads any more does not keep one of our threads.
-            connection.settimeout(_CLIENT_TIMEOUT_S)
+        limit_patience()
 
     @app.after_request
     def finish(response: Response) -> Response:
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
         response.headers["X-Request-Id"] = g.request_id
+        measures.requested(request.blueprint or "", response.status_code)
         line = _line(response)
         begun = g.begun
         # At the end of a stream, not of its headers.

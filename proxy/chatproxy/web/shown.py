@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from chatproxy.core.types import Conversation, Feedback, Message
-from chatproxy.web.chat import usage
+from chatproxy.core.types import Conversation, Feedback, Image, Message
+from chatproxy.web.chat import source, usage
 from chatproxy.web.markdown import to_html
 
 
@@ -30,13 +30,22 @@ def message(found: Message, *, html: bool = False) -> dict[str, Any]:
         "status": found.status,
         "created_at": time(found.created_at),
     }
+    if found.images:
+        told["images"] = [image(each) for each in found.images]
     if found.role == "assistant":
         told["finish_reason"] = found.finish_reason
         told["usage"] = usage(found.usage) if found.usage else None
         told["feedback"] = feedback(found.feedback)
+        if found.sources:
+            told["sources"] = [source(item) for item in found.sources]
         if html:
             told["html"] = to_html(found.text)
     return told
+
+
+def image(found: Image) -> dict[str, Any]:
+    """An image that was asked with; its data is in the conversation's export."""
+    return {"id": found.id, "media_type": found.media_type, "width": found.width, "height": found.height}
 
 
 def feedback(given: Feedback | None) -> dict[str, str] | None:

@@ -25,6 +25,7 @@ _ALLOWED_HEADERS = (
 )
 _GENERATE = ("/api/v1/generate", "/api/latest/generate")
 _STREAM = "/api/extra/generate/stream"
+_CHAT = "/v1/chat/completions"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -122,6 +123,10 @@ class Handler(BaseHTTPRequestHandler):
                 if self._authorized():
                     self._generate(body, streamed=path.endswith(_STREAM))
                 return
+            if path.endswith(_CHAT):
+                if self._authorized():
+                    self._chat(body)
+                return
         finally:
             self.slot.release()
         self._answer(404, b"", "text/html", length=False)
@@ -145,6 +150,24 @@ class Handler(BaseHTTPRequestHandler):
             self._stream(generation)
         else:
             self._answer_whole(generation)
+
+    def _chat(self, body: bytes) -> None:
+        """OpenAI's route, whole answers of one turn alone; a message without content ends the connection."""
+        fields = json.loads(body)
+        contents = [message["content"] for message in fields["messages"]]
+        parts = [part for content in contents if isinstance(content, list) for part in content]
+        texts = [content for content in contents if isinstance(content, str)]
+        texts += [part["text"] for part in parts if part["type"] == "text"]
+        order = {"prompt": "\n".join(texts), "max_length": fields["max_tokens"], "genkey": _genkey(fields)}
+        generation = self.slot.begin(GenerationParameters.read(order, self.double.dialect, self.slot.context_size))
+        self.slot.run(generation)
+        fault = self.double.fault
+        if fault and fault.kind is FaultKind.SILENCE:
+            self._hang()
+            return
+        message = {"role": "assistant", "content": generation.text}
+        choice = {"index": 0, "message": message, "finish_reason": generation.finish_reason}
+        self._answer_json({"object": "chat.completion", "choices": [choice]}, fault=fault)
 
     def _fail(self, *, streamed: bool) -> None:
         """A generation that died before it began: `null`, or a stream that never says anything.

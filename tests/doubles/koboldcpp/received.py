@@ -59,6 +59,7 @@ class GenerationParameters:
     trim_stop: bool
     ban_eos_token: bool
     genkey: str
+    images: tuple[str, ...]
     raw: Mapping[str, Any] = field(repr=False)
 
     @classmethod
@@ -84,8 +85,16 @@ class GenerationParameters:
             trim_stop=bool(fields.get("trim_stop", False)),
             ban_eos_token=bool(fields.get("ban_eos_token", fields.get("use_default_badwordsids", False))),
             genkey=fields.get("genkey", ""),
+            images=_images(fields.get("images")),
             raw=dict(fields),
         )
+
+
+def _images(value: Any) -> tuple[str, ...]:
+    """What is not text has no `encode`, of which koboldcpp dies."""
+    if not all(isinstance(image, str) for image in value or ()):
+        raise TypeError("images holds something that is not text")
+    return tuple(value or ())
 
 
 def _integer(fields: Mapping[str, Any], name: str, default: int, dialect: Dialect) -> int:

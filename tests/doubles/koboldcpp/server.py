@@ -31,6 +31,8 @@ class KoboldcppDouble:
         context_size: tokens, prompt and answer together.
         model: the name in ``/api/v1/model``, without the ``koboldcpp/`` in front.
         multiuser: koboldcpp's queue flag, see `Slot`.
+        vision: whether a model that can see is loaded, as ``/api/extra/version`` tells.
+        image_tokens: what its projector makes of an image.
         control_tokens: strings of the vocabulary that become one control id each.
         host, port: where to listen; port 0 takes a free one.
         threads: the pool's size.
@@ -48,6 +50,8 @@ class KoboldcppDouble:
         context_size: int = 4096,
         model: str = "double",
         multiuser: int = 10,
+        vision: bool = False,
+        image_tokens: int = 256,
         control_tokens: Sequence[str] = DEFAULT_CONTROL_TOKENS,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -65,10 +69,12 @@ class KoboldcppDouble:
             first_token_delay=first_token_delay,
             token_delay=token_delay,
             multiuser=multiuser,
+            image_tokens=image_tokens if vision else 0,
         )
         self.first_event_delay = first_event_delay
         self.password = password
         self.model = model
+        self.vision = vision
         self.fault: Fault | None = None
         self.requests: list[RecordedRequest] = []
         self.stopping = threading.Event()

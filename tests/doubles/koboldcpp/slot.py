@@ -19,6 +19,9 @@ Reply = Sequence[str | bytes] | Callable[[GenerationParameters], Sequence[str | 
 CORRUPTED_REPLY = ("(an", " answer", " from", " a", " wrong", " context)")
 
 _TICK = 0.005  # s between two looks at the abort flag
+_MOST_IMAGES = 4  # images_max: the others are left out
+# "\nAttached Media:\n", put in front of the first image.
+_MEDIA_INTRO = 5
 
 
 class StopReason(IntEnum):
@@ -32,12 +35,13 @@ class StopReason(IntEnum):
 
 @dataclass
 class Generation:
-    """One run of the slot. `tokens` grows while it runs; `done` is set when it has ended."""
+    """One run of the slot. `tokens` grows while it runs; `done` is set when it has ended. `images` are those seen."""
 
     parameters: GenerationParameters
     prompt_read: str
     prompt_tokens: int
     dropped_tokens: int
+    images: tuple[str, ...] = ()
     tokens: list[bytes] = field(default_factory=list)
     stop_reason: StopReason = StopReason.INVALID
     aborted: bool = False
@@ -61,6 +65,7 @@ class Slot:
         first_token_delay: seconds spent reading a prompt.
         token_delay: seconds for each token.
         multiuser: koboldcpp's flag: N > 1 lets N - 1 requests wait, 1 lets six wait, 0 none.
+        image_tokens: what a projector makes of an image; 0 = there is none, and images are passed over.
     """
 
     def __init__(
@@ -73,11 +78,13 @@ class Slot:
         first_token_delay: float,
         token_delay: float,
         multiuser: int,
+        image_tokens: int = 0,
     ) -> None:
         self.dialect = dialect
         self.tokenizer = tokenizer
         self.reply = reply
         self.context_size = context_size
+        self.image_tokens = image_tokens
         self.first_token_delay = first_token_delay
         self.token_delay = token_delay
         self.queue_limit = multiuser - 1 if multiuser > 1 else 6 * multiuser
@@ -122,12 +129,20 @@ class Slot:
         self.last_used = time.time()
         memory = self.tokenizer.pieces(parameters.memory)
         prompt = self.tokenizer.pieces(parameters.prompt)
-        room = parameters.max_context_length - parameters.max_length - len(memory) - 1  # 1: BOS
+        images, taken = self._look(parameters)
+        room = parameters.max_context_length - parameters.max_length - taken - len(memory) - 1  # 1: BOS
         dropped = max(0, len(prompt) - max(0, room))
         read = memory + prompt[dropped:]
-        generation = Generation(parameters, "".join(read), len(read) + 1, dropped)
+        generation = Generation(parameters, "".join(read), taken + len(read) + 1, dropped, images)
         self.generations.append(generation)
         return generation
+
+    def _look(self, parameters: GenerationParameters) -> tuple[tuple[str, ...], int]:
+        """The images seen, and the tokens they take: in front of memory and prompt, or all left out without a word."""
+        images = parameters.images[:_MOST_IMAGES] if self.image_tokens else ()
+        taken = len(images) * self.image_tokens + _MEDIA_INTRO if images else 0
+        fits = taken + parameters.max_length + 4 <= parameters.max_context_length
+        return (images, taken) if fits else ((), 0)
 
     def run(self, generation: Generation) -> None:
         """Produce the tokens; returns when the generation has ended."""

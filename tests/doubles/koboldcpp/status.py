@@ -35,7 +35,7 @@ def read(double: KoboldcppDouble, path: str) -> Any | None:
 
 def version(double: KoboldcppDouble) -> dict[str, Any]:
     named = {"result": "KoboldCpp", "version": double.dialect.version, "protected": bool(double.password)}
-    return named | dict.fromkeys(_ABSENT_ABILITIES, False)
+    return named | dict.fromkeys(_ABSENT_ABILITIES, False) | {"vision": double.vision}
 
 
 def perf(double: KoboldcppDouble) -> dict[str, Any]:

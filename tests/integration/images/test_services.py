@@ -13,6 +13,7 @@ import requests
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
+from chatproxy.adapters.token_counts import TokenCounts
 from scripts.lib.native import ROOT, NativeStack, ServiceFailed
 
 
@@ -66,6 +67,16 @@ def test_every_service_listens_on_loopback_alone(native: NativeStack) -> None:
 def test_every_slot_has_the_whole_context(native: NativeStack) -> None:
     slots = requests.get(f"{native.engine_url}/slots", timeout=10).json()
     assert [slot["n_ctx"] for slot in slots] == [native.context_size] * native.slots
+
+
+def test_embeddings_give_out_the_tokenizer_that_they_count_with(native: NativeStack) -> None:
+    """What the worker counts by itself is what the service says it read, but for [CLS] and [SEP] around each text."""
+    counts = TokenCounts(native.embeddings_url)
+    for text in ("A lamp can be sent back.", "Ünïcode, 漢字 and FH-1987", "word " * 100):
+        asked = requests.post(f"{native.embeddings_url}/v1/embeddings", json={"input": text}, timeout=30).json()
+        assert counts.count([text]) == [asked["usage"]["prompt_tokens"] - 2]
+    assert counts.most_read() == 254
+    assert counts.count(["word " * 5000]) == [5000]  # neither cut nor filled up
 
 
 def test_embeddings_are_unit_vectors_that_know_meaning(native: NativeStack) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -17,6 +18,9 @@ from typing import Any
 import pytest
 import requests
 
+from chatproxy import parts
+from chatproxy.core.keys import Keyring
+from chatproxy.settings import Settings
 from scripts.lib.native import ROOT, NativeStack, free_port, wait_or_kill
 
 STORY = "Write a very long story about a lighthouse keeper. Use at least two thousand words."
@@ -31,6 +35,10 @@ class Proxy:
     process: subprocess.Popen[bytes]
     log: Path
 
+    @functools.cached_property
+    def _keyring(self) -> Keyring:
+        return parts.keyring(Settings.from_environment(self.environment))
+
     def keys(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """`python -m chatproxy keys ...` with the proxy's own environment."""
         words = [sys.executable, "-m", "chatproxy", "keys", *arguments]
@@ -39,7 +47,8 @@ class Proxy:
         )
 
     def new_key(self, scopes: str = "chat,kobold") -> str:
-        return self.keys("create", "--name", "test", "--scopes", scopes).stdout.strip()
+        """As `keys create` makes it, without a process of its own: that takes a second, and every test wants a key."""
+        return self._keyring.create("test", frozenset(scopes.split(",")))[0]
 
     def as_(self, scopes: str = "chat,kobold") -> Client:
         return Client(self.url, self.new_key(scopes))
@@ -95,8 +104,9 @@ def until(condition: Callable[[], object], seconds: float = 10) -> None:
 def running_proxy(native: NativeStack, folder: Path, **settings: str) -> Iterator[Proxy]:
     """gunicorn with its own configuration file on a free port; `settings` are added to the stack's environment."""
     port = free_port()
-    environment = {**os.environ, **native.proxy_environment(), "BOTS_DIR": str(_bots(folder)), **settings}
-    words = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "--bind", f"127.0.0.1:{port}"]
+    own = {"BOTS_DIR": str(_bots(folder)), "LISTEN": f"127.0.0.1:{port}"}
+    environment = {**os.environ, **native.proxy_environment(), **own, **settings}
+    words = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py"]
     log = folder / f"proxy-{port}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(words, cwd=ROOT / "proxy", env=environment, stdout=output, stderr=output)

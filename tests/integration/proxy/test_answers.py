@@ -17,7 +17,7 @@ def test_every_dependency_is_ready(proxy: Proxy, native: NativeStack) -> None:
     status, body = proxy.ready()
     assert body["checks"] == {name: {"ok": True} for name in ("engine", "mongo", "chroma", "embeddings")}
     assert status == 200
-    assert body["engine"] == {"model": native.model.stem, "slots": native.slots, "busy": 0, "waiting": 0}
+    assert body["engine"] == {"model": native.model.stem, "slots": native.slots, "busy": 0, "waiting": 0, "held": False}
 
 
 def test_an_answer_and_its_history(proxy: Proxy) -> None:

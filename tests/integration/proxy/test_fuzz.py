@@ -62,6 +62,10 @@ def _use_what_there_is(case: schemathesis.Case, client: Client) -> None:
         _shorten(body, LENGTHS.get(case.operation.path.rstrip("/"), ""))
         if isinstance(body.get("grammar"), str) and 1 <= len(body["grammar"]) <= 8000:
             body["grammar"] = "root ::= [a-z ]+"  # a description cannot say what the engine's language is
+        if case.operation.path.endswith("/knowledge/sources") and isinstance(body.get("url"), str):
+            # What a worker reads next must be nobody's: an address that crawlers refuse.
+            body["url"] = "http://127.0.0.1:9/" if 1 <= len(body["url"]) <= 2000 else body["url"]
+            body.pop("allow_private", None)
         if case.operation.path in ("/api/chat", "/api/generate") and isinstance(body.setdefault("options", {}), dict):
             _shorten(body["options"], "num_predict")
     for name, value in (case.path_parameters or {}).items():

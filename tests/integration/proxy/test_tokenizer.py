@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,14 @@ import requests
 from chatproxy.adapters.gguf import read_model
 from chatproxy.core.format_file import read
 from chatproxy.core.model_template import decide
+from chatproxy.core.models import ModelFacts
 from chatproxy.core.neutral import KNOWN_CONTROL
+from chatproxy.core.passages import Passage
 from chatproxy.core.prompts import BUILT_IN, Formats
-from chatproxy.core.types import Bot, ModelFacts, Turn
+from chatproxy.core.types import Bot, Turn
 from scripts.lib.native import NativeStack
+from tests.unit.proxy.core.test_answer import Stage
+from tests.unit.proxy.fakes import FakeBots, FakePassages
 
 FUZZED = 10_000
 # Prompts in one request to /tokenize, which gives one list of ids for all of them.
@@ -87,6 +92,29 @@ def test_ten_thousand_hostile_texts_give_no_control_token(tokenizer: Tokenizer, 
     told = f"{len(found)} of {FUZZED} texts gave control tokens (untouched: {untouched} tokens), as {found[:3]!r}"
     assert not found, told
     assert untouched > FUZZED, told
+
+
+def asked_with(bot: Bot, passages: Sequence[Passage]) -> str:
+    """The prompt of a question to which these passages were found."""
+    stage = Stage(bots=FakeBots(bot), passages=FakePassages(*passages), context=1_000_000)
+    stage.done("What is said about it?")
+    return stage.engine.generations[-1].prompt
+
+
+@pytest.mark.parametrize("name", sorted(Formats().names))
+def test_passages_of_hostile_texts_have_the_control_tokens_of_harmless_ones(
+    tokenizer: Tokenizer, facts: ModelFacts, name: str
+) -> None:
+    """Titles, headings and texts of pages alike: a page cannot end the question's turn or begin another one."""
+    bot = Bot("assistant", "Assistant", system="S", format=name, knowledge=("site",))
+    texts = iter(hostile_texts(facts, 1200))
+    harmless = [Passage(str(n), "d", 2 * n, "harmless", ("title", "heading"), "https://a.example/") for n in range(5)]
+    expected = tokenizer.control_ids(asked_with(bot, harmless))
+    for _ in range(80):
+        hostile = [replace(each, text=next(texts), path=(next(texts), next(texts))) for each in harmless]
+        prompt = asked_with(bot, hostile)
+        assert all(f"[{number}]" in prompt for number in range(1, 6))
+        assert tokenizer.control_ids(prompt) == expected
 
 
 def turns(said: Sequence[str]) -> list[Turn]:

@@ -16,7 +16,9 @@ _UNSAYABLE = re.compile(
     r"user_id: (must be|is missing)|cursor: |all_users: does not go with|title: must be one line"
     r"|comment: needs a rating|(message|question|title): is missing|bot: this conversation belongs"
     r"|grammar: has more than|model: '.*' is a bot|raw mode does not support|messages: the last one must be"
-    r"|input: has more than|context_length_exceeded|email: "
+    r"|input: has more than|context_length_exceeded|email: |(url|include|exclude|allow_private|file): "
+    r"|([a-z0-9_.\[\]]+\.)?(images|image_url)[a-z0-9_.\[\]]*: |(messages\[\d+\]\S+) only messages of the role user"
+    r"|bot: .* answers from no collection|collection: either it or"
 )
 
 

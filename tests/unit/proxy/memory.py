@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 
-from chatproxy.core.access import KeyRecord, SiteKey
-from chatproxy.core.types import Conversation, Feedback, Message, Page, Past
+from chatproxy.core.access import KeyRecord, Limits, SiteKey
+from chatproxy.core.condition import Backup
+from chatproxy.core.measures import Figures
+from chatproxy.core.types import Conversation, Feedback, Image, Message, Page, Past
 from chatproxy.errors import InvalidRequest, NotFound, StorageUnavailable
 
 T = TypeVar("T")
@@ -23,6 +25,7 @@ class MemoryHistory:
         self.conversations_by_id: dict[str, Conversation] = {}
         self.stored: dict[str, list[Message]] = {}
         self.superseded: set[str] = set()
+        self.kept_images: dict[str, Image] = {}
         self.down = False
         self.adds_left: int | None = None
 
@@ -58,6 +61,11 @@ class MemoryHistory:
                         return message
         raise NotFound(public="There is no message with this id.")
 
+    def images(self, owner: str, conversation_id: str, ids: Sequence[str]) -> Sequence[Image]:
+        self.conversation(owner, conversation_id)
+        belonging = (self.kept_images.get(id_) for id_ in ids)
+        return [image for image in belonging if image]
+
     def begin(
         self, conversation: Conversation, messages: Sequence[Message], *, new: bool, instead_of: str | None = None
     ) -> None:
@@ -74,7 +82,10 @@ class MemoryHistory:
             if instead_of in self.superseded:
                 raise NotFound(public="There is no message with this id.")
             self.superseded |= {message.id for message in stored[index:]}
-        stored.extend(messages)
+        stored.extend(
+            replace(each, images=tuple(replace(image, data=b"") for image in each.images)) for each in messages
+        )
+        self.kept_images |= {image.id: image for each in messages for image in each.images}
         self.conversations_by_id[conversation.id] = replace(
             known,
             updated_at=messages[-1].created_at if messages else known.updated_at,
@@ -85,7 +96,8 @@ class MemoryHistory:
         self._count_write()
         stored = self.stored.get(message.conversation_id, [])
         index = _index(stored, message.id)
-        said = replace(stored[index], text=message.text, status=message.status)
+        sources = message.sources or stored[index].sources
+        said = replace(stored[index], text=message.text, status=message.status, sources=sources)
         stored[index] = replace(said, finish_reason=message.finish_reason, usage=message.usage)
 
     def rename(self, owner: str, conversation_id: str, title: str) -> Conversation:
@@ -102,7 +114,10 @@ class MemoryHistory:
 
     def delete(self, owner: str, conversation_id: str) -> None:
         self.conversation(owner, conversation_id)
-        del self.conversations_by_id[conversation_id], self.stored[conversation_id]
+        gone = self.stored.pop(conversation_id)
+        del self.conversations_by_id[conversation_id]
+        for image in (image for message in gone for image in message.images):
+            del self.kept_images[image.id]
 
     def delete_all(self, owner: str, *, users: bool = False) -> int:
         self._check()
@@ -178,6 +193,12 @@ class MemoryKeys:
         self.keys[key_id] = replace(self.keys[key_id], revoked_at=moment)
         return True
 
+    def change(self, key_id: str, limits: Limits) -> bool:
+        if key_id not in self.keys:
+            return False
+        self.keys[key_id] = replace(self.keys[key_id], limits=limits)
+        return True
+
     def expire(self, key_id: str, moment: datetime) -> None:
         """Let a key have expired at `moment`."""
         self.keys[key_id] = replace(self.keys[key_id], expires_at=moment)
@@ -205,6 +226,14 @@ class MemorySites:
         self.listed += 1
         self._check()
         return list(self.sites.values())
+
+    def change(self, site_id: str, origins: Sequence[str], bots: Sequence[str], limits: Limits) -> bool:
+        self._check()
+        if site_id not in self.sites:
+            return False
+        new = {"origins": tuple(origins), "bots": tuple(bots), "limits": limits}
+        self.sites[site_id] = replace(self.sites[site_id], **new)
+        return True
 
     def revoke(self, site_id: str, moment: datetime) -> bool:
         self._check()
@@ -251,3 +280,43 @@ class MemoryUsage:
         self.calls += 1
         if self.down:
             raise StorageUnavailable("the fake is down")
+
+
+class MemoryBackups:
+    """Implements BackupRecord; `down` makes every call fail."""
+
+    def __init__(self) -> None:
+        self.finished_at: datetime | None = None
+        self.down = False
+
+    def last(self) -> Backup:
+        if self.down:
+            raise StorageUnavailable("down")
+        return Backup(self.finished_at)
+
+
+class MemoryMinutes:
+    """Implements MinuteStore; `down` makes every call fail."""
+
+    def __init__(self) -> None:
+        self.stored: dict[datetime, Figures] = {}
+        self.adds = 0
+        self.down = False
+
+    def add(self, minute: datetime, figures: Figures) -> None:
+        self._check()
+        self.adds += 1
+        self.stored[minute] = self.stored.get(minute, Figures()).plus(figures)
+
+    def read(self, since: datetime, until: datetime, step: timedelta) -> Mapping[datetime, Figures]:
+        self._check()
+        found: dict[datetime, Figures] = {}
+        for minute, figures in self.stored.items():
+            if since <= minute < until:
+                begins = since + (minute - since) // step * step
+                found[begins] = found.get(begins, Figures()).plus(figures)
+        return found
+
+    def _check(self) -> None:
+        if self.down:
+            raise StorageUnavailable("down")

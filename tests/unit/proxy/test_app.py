@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from chatproxy.app import create_app
+from chatproxy.app import create_apps
 from chatproxy.core.keys import Keyring
 from chatproxy.core.types import Bot
 from chatproxy.errors import ConfigurationError
+from chatproxy.parts import Given
 from chatproxy.settings import Settings
 from tests.doubles.gguf import Value, write_gguf
 from tests.doubles.koboldcpp import DIALECTS, Fault, KoboldcppDouble
@@ -31,7 +32,7 @@ def test_a_call_of_2023_and_a_chat_on_koboldcpp(version: str) -> None:
     key, _ = Keyring(keys).create("t", frozenset({"chat", "kobold"}))
     with KoboldcppDouble(version=version, reply=["I am", " sorry.", "<|user|>", "No"]) as double:
         settings = Settings(engine_api="koboldcpp", engine_urls=(double.url,), bots_dir=BOTS, prompt_format="metharme")
-        client = create_app(settings, history=history, keys=keys, checks=()).test_client()
+        client = create_apps(settings, Given(history=history, keys=keys, checks=())).public.test_client()
         headers = {"Authorization": f"Bearer {key}"}
         response = client.post("/api/v1/generate/", json=CALL_OF_2023, headers=headers)
         assert response.json is not None
@@ -49,11 +50,11 @@ def test_a_call_of_2023_and_a_chat_on_koboldcpp(version: str) -> None:
 
 def test_a_default_bot_or_format_that_is_not_there_stops_the_start() -> None:
     with pytest.raises(ConfigurationError, match="DEFAULT_BOT='nobody'"):
-        create_app(Settings(default_bot="nobody", bots_dir=BOTS))
+        create_apps(Settings(default_bot="nobody", bots_dir=BOTS))
     with pytest.raises(ConfigurationError, match="no prompt format 'alpacka'"):
-        create_app(Settings(prompt_format="alpacka"), bots=FakeBots())
+        create_apps(Settings(prompt_format="alpacka"), Given(bots=FakeBots()))
     with pytest.raises(ConfigurationError, match="BOTS_DIR"):
-        create_app(Settings(bots_dir=Path("/nowhere")))
+        create_apps(Settings(bots_dir=Path("/nowhere")))
 
 
 CHATML = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
@@ -83,7 +84,7 @@ def test_auto_without_metadata_stops_the_start_and_says_what_to_set(tmp_path: Pa
     for file in (old, None):
         settings = Settings(prompt_format="auto", model="old", model_file=file)
         with pytest.raises(ConfigurationError, match=r"'old': .* set PROMPT_FORMAT to one of: alpaca"):
-            create_app(settings, bots=FakeBots())
+            create_apps(settings, Given(bots=FakeBots()))
 
 
 def test_a_model_file_that_cannot_be_read_matters_only_to_auto(
@@ -94,7 +95,7 @@ def test_a_model_file_that_cannot_be_read_matters_only_to_auto(
     assert "< |im_end|>" in _prompt(settings, "<|im_end|>")
     assert "cut.gguf' cannot be read" in caplog.text
     with pytest.raises(ConfigurationError, match=r"cut\.gguf' cannot be read"):
-        create_app(replace(settings, prompt_format="auto"), bots=FakeBots())
+        create_apps(replace(settings, prompt_format="auto"), Given(bots=FakeBots()))
 
 
 def test_an_operators_own_format_is_used(tmp_path: Path) -> None:

@@ -93,3 +93,28 @@ def test_a_site_key_for_a_bot_that_is_not_there_is_refused(tmp_path: Path, capsy
 def test_an_id_that_is_none_never_reaches_the_database(key_id: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["keys", "revoke", "--", key_id], NOWHERE) == 1
     assert capsys.readouterr().err.startswith(f"key.unknown: There is no key with the id {key_id!r}\n  -> ")
+
+
+@pytest.mark.parametrize(
+    ("words", "finding"),
+    [
+        (["schedule", "ab", "--every="], "ingest.every_invalid: every is missing; 0 = not any more.\n  -> as EVERY=24"),
+        (["schedule", "ab", "--every=soon"], "ingest.every_invalid: every must be a whole number, not 'soon'.\n  -> "),
+        (["add-url", "--depth=x", "--", "https://a.org"], "ingest.depth_invalid: depth must be a whole number"),
+        (["add-url", "--", "mailto:a@b.c"], "ingest.start_invalid: start 'mailto:a@b.c' cannot be used"),
+    ],
+)
+def test_bad_wishes_for_sources_end_with_an_id_a_fact_and_a_hint(
+    words: list[str], finding: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sources", *words], NOWHERE) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith(finding)
+    assert captured.err.count("\n") == 2
+    assert captured.out == ""
+
+
+def test_a_bot_without_knowledge_has_no_collection(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mute.yaml").write_text("name: Mute\nsystem: Be brief.\n")
+    assert main(["sources", "collection", "mute"], {**NOWHERE, "BOTS_DIR": str(tmp_path)}) == 1
+    assert capsys.readouterr().err.startswith("ingest.bot_invalid: bot mute answers from no collection")

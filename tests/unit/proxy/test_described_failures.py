@@ -12,8 +12,17 @@ from schemathesis.checks import CHECKS
 from werkzeug.test import TestResponse
 
 from chatproxy.core.access import Limits
+from chatproxy.core.crawling import Scope
 from chatproxy.core.types import Text
-from chatproxy.errors import Busy, ChatProxyError, EngineFailure, EngineTimeout, MailFailed
+from chatproxy.errors import (
+    Busy,
+    ChatProxyError,
+    EngineFailure,
+    EngineTimeout,
+    MailFailed,
+    SearchUnavailable,
+    StorageUnavailable,
+)
 from tests.unit.proxy.described import check_stream, example_body, operations, success
 from tests.unit.proxy.fakes import World
 
@@ -44,9 +53,11 @@ class Asked:
 
     def __init__(self, limits: Limits = Limits()) -> None:  # noqa: B008  (it is frozen)
         self.world = World()
-        self.client: FlaskClient = self.world.client("chat", "kobold", limits=limits)
+        self.client: FlaskClient = self.world.client("chat", "kobold", "admin", limits=limits)
         asked = self.client.post("/api/v1/chat", json={"message": "Hello"})
         self.ids = {name: asked.get_json()[name] for name in ("conversation_id", "message_id")}
+        source, job = self.world.knowledge.library.add_website("site", Scope(start=("http://a.example/",)))
+        self.ids |= {"source_id": source.id, "job_id": job.id}
         # As after a crash: what resumes it needs the engine.
         for messages in self.world.history.stored.values():
             messages[-1] = replace(messages[-1], status="interrupted", finish_reason=None)
@@ -69,6 +80,7 @@ def test_an_engine_that_is_gone(method: str, path: str, error: ChatProxyError) -
     engine = asked.world.engine
     engine.script, engine.count_error, engine.context_error = [error], error, error
     asked.world.embedder.error = EngineFailure()
+    asked.world.passages.error = SearchUnavailable()
     assert asked.world.mailer is not None
     asked.world.mailer.error = MailFailed()
     response = asked.call(method, path)
@@ -77,7 +89,9 @@ def test_an_engine_that_is_gone(method: str, path: str, error: ChatProxyError) -
     assert (response.status_code == error.status or told) == _documents(method, path, str(error.status))
 
 
-@pytest.mark.parametrize(("method", "path"), [each for each in OPERATIONS if _streams(*each)])
+@pytest.mark.parametrize(
+    ("method", "path"), [each for each in OPERATIONS if _streams(*each) and _documents(*each, "504")]
+)
 @pytest.mark.parametrize("error", [EngineFailure(), EngineTimeout(), Busy(retry_after=5)], ids=lambda error: error.code)
 def test_an_engine_that_dies_in_mid_stream(method: str, path: str, error: ChatProxyError) -> None:
     asked = Asked()
@@ -91,8 +105,10 @@ def test_an_engine_that_dies_in_mid_stream(method: str, path: str, error: ChatPr
 def test_a_database_that_is_gone(method: str, path: str) -> None:
     asked = Asked()
     asked.world.history.down = True
-    is_native = DOCUMENT["paths"][path][method]["tags"] == ["native"]
-    assert (asked.call(method, path).status_code == 503) == is_native
+    asked.world.passages.error = StorageUnavailable()
+    asked.world.knowledge.sources.down = asked.world.knowledge.jobs.down = True
+    keeps = DOCUMENT["paths"][path][method]["tags"][0] in ("native", "knowledge")
+    assert (asked.call(method, path).status_code == 503) == keeps
 
 
 @pytest.mark.parametrize(("method", "path"), [each for each in OPERATIONS if _documents(*each, "504")])

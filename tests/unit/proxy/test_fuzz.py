@@ -6,6 +6,7 @@ from typing import Any
 
 import schemathesis
 
+from chatproxy.core.crawling import Scope
 from chatproxy.settings import Settings
 from tests.unit.proxy.described import call_and_check
 from tests.unit.proxy.fakes import FakeEngine, World
@@ -30,6 +31,9 @@ def map_path_parameters(context: schemathesis.HookContext, path_parameters: dict
         if name in ("conversation_id", "message_id") and len(value) == 32 and value < "8":
             asked = CLIENT.post("/api/v1/chat", json={"message": "Hello"})
             path_parameters[name] = asked.get_json()[name]
+        elif name in ("source_id", "job_id") and len(value) == 16 and value < "8":
+            source, job = WORLD.knowledge.library.add_website("site", Scope(start=("http://a.example/",)))
+            path_parameters[name] = source.id if name == "source_id" else job.id
         elif name == "model" and len(value) % 2:
             path_parameters[name] = "assistant"
     return path_parameters

@@ -14,6 +14,7 @@ from scripts.lib.findings import Finding
 from scripts.lib.host import Host
 from scripts.lib.preflight import Verdict, run
 from scripts.lib.settings import Settings
+from tests.unit.scripts.hub_shelf import get, hub, shelf  # noqa: F401  fixtures
 
 ALL_HOMES = {sources.GITHUB: True, sources.HUB: True, sources.TORCH: True, sources.ARCHIVE: True}
 GOOD = Host(addresses=("192.0.2.2",), reachable=ALL_HOMES)

@@ -71,6 +71,14 @@ def test_a_defect_is_told_in_one_line_and_reported_in_full_in_a_file(capsys: pyt
         log.file().unlink()
 
 
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [({"GPU": "1"}, True), ({"GPU": "yes"}, True), *(({"GPU": no}, False) for no in ("", "0", "false")), ({}, False)],
+)
+def test_a_flag_is_off_where_it_says_so(given: dict[str, str], wanted: bool) -> None:
+    assert cli.flag("GPU", given) is wanted
+
+
 def test_two_commands_do_not_change_the_appliance_at_once() -> None:
     code = "from scripts.lib import cli\nwith cli.exclusive(): print('in')"
     other = [sys.executable, "-c", code]

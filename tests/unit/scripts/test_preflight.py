@@ -23,6 +23,8 @@ LOGIN = {"SMTP_USER": "chat", "SMTP_PASSWORD_FILE": "password.txt"}
 FOREIGN = {"os_id": "fedora", "os_version": "42", "os_name": "Fedora Linux 42"}
 DROPPED = {"model_files": {"my.gguf": GB, "old.bin": GB, "notes.txt": GB}}
 MINE = {"MODEL": "my.gguf", "PROMPT_FORMAT": "chatml"}
+VPN = {"wireguard": True}
+ELSEWHERE = {"ENGINE": "external", "ENGINE_URL": "http://10.0.0.5:8000"}
 NOTHING_ANSWERS = {"reachable": dict.fromkeys(ALL_HOMES, False)}
 
 
@@ -51,6 +53,9 @@ def test_a_fit_machine_has_no_findings(verdict: Callable[..., Verdict]) -> None:
         ("mail.password_file", ERROR, {"mail_password": "empty"}, {**MAIL, **LOGIN}),
         ("cpu.no_avx", ERROR, {"cpu_flags": frozenset({"sse4_2"})}, {}),
         ("cpu.no_avx2", WARNING, {"cpu_flags": frozenset({"avx"})}, {}),
+        ("grafana.no_package", WARNING, {}, {"COMPOSE_PROFILES": "monitoring", "SOURCES": "packages"}),
+        ("setting.invalid", ERROR, {}, {"COMPOSE_PROFILES": "everything"}),
+        ("ram.too_small_for_model", ERROR, {"memory_bytes": 2 * GB}, {"COMPOSE_PROFILES": "monitoring"}),
         ("ram.too_small_for_model", ERROR, {"memory_bytes": GB}, {}),
         ("ram.too_small_for_model", WARNING, {"memory_bytes": 2 * GB - GB // 4, "swap_bytes": GB}, {}),
         ("ram.too_small", ERROR, {"memory_bytes": GB // 2, "toml": False}, {}),
@@ -69,6 +74,14 @@ def test_a_fit_machine_has_no_findings(verdict: Callable[..., Verdict]) -> None:
         ("buildx.missing", INFO, {"buildx_version": ()}, {}),
         ("port.taken", ERROR, {"ports": {"443": "nginx (pid 812)"}}, {}),
         ("port.taken", ERROR, {"ports": {"8080": ""}}, {"HTTP_PORT": "8080"}),
+        ("port.taken", ERROR, {**VPN, "udp_ports": {"51820": ""}}, {}),
+        ("port.taken", ERROR, {**VPN, "udp_ports": {"5000": "openvpn (pid 9)"}}, {"WG_PORT": "5000"}),
+        ("wireguard.no_tun", ERROR, {**VPN, "tun": False}, {}),
+        ("wireguard.no_ipv6", ERROR, {**VPN, "ipv6": False}, {}),
+        ("wireguard.subnet_taken", ERROR, {**VPN, "routes": ("10.0.0.0/8", "192.168.1.0/24")}, {}),
+        ("wireguard.subnet_taken", ERROR, {**VPN, "routes": ("172.20.0.0/16",)}, {"WG_SUBNET": "172.20.5.0/24"}),
+        ("wireguard.subnet_taken", ERROR, {**VPN, "routes": ("fd13:13:13::/64",)}, {}),
+        ("setting.invalid", ERROR, VPN, {"WG_SUBNET": "10.13.13.1"}),
         ("port.not_standard", WARNING, {"domain_addresses": ("192.0.2.2",)}, {"DOMAIN": "a.org", "HTTP_PORT": "81"}),
         ("dns.domain_unknown", ERROR, {"domain_addresses": ()}, {"DOMAIN": "chat.example.org"}),
         ("dns.domain_elsewhere", ERROR, {"domain_addresses": ("198.51.100.7",)}, {"DOMAIN": "chat.example.org"}),
@@ -90,6 +103,25 @@ def test_a_fit_machine_has_no_findings(verdict: Callable[..., Verdict]) -> None:
         ("engine.substituted", WARNING, {}, {"SOURCES": "packages"}),
         ("engine.settings_ignored", WARNING, {}, {"ENGINE": "llamacpp", "KOBOLDCPP_ARGS": "--flashattention"}),
         ("engine.url_missing", ERROR, {}, {"ENGINE": "external"}),
+        ("engine.settings_ignored", WARNING, {}, {"ENGINE_MODEL": "a/b"}),
+        ("engine.key_file", ERROR, {"engine_key": "missing"}, {**ELSEWHERE, "ENGINE_API_KEY_FILE": "key.txt"}),
+        ("engine.key_file", ERROR, {"engine_key": "closed"}, {**ELSEWHERE, "ENGINE_API_KEY_FILE": "key.txt"}),
+        ("engine.key_file", ERROR, {"engine_key": "empty"}, {**ELSEWHERE, "ENGINE_API_KEY_FILE": "key.txt"}),
+        ("engine.url_loopback", ERROR, {}, {**ELSEWHERE, "ENGINE_URL": "http://10.0.0.5:1,http://127.0.0.1:8000"}),
+        ("engine.url_loopback", ERROR, {}, {**ELSEWHERE, "ENGINE_URL": "http://localhost:8000"}),
+        ("model.format_unknown", ERROR, {}, {**ELSEWHERE, "ENGINE_MODEL": "meta-llama/Llama-3.1-8B-Instruct"}),
+        ("setting.invalid", ERROR, {}, {**ELSEWHERE, "ENGINE_MODEL": "a/b", "PROMPT_FORMAT": "latin"}),
+        ("setting.invalid", ERROR, {}, {**ELSEWHERE, "ENGINE_MODEL": "two words"}),
+        (
+            "engine.settings_ignored",
+            WARNING,
+            {},
+            {"ENGINE": "external", "ENGINE_URL": "http://a:1", "ENGINE_BATCH": "64"},
+        ),
+        ("engine.threads_too_many", WARNING, {}, {"THREADS": "3"}),
+        ("engine.threads_too_many", WARNING, {"cpus": 8}, {"THREADS": "2", "ENGINE_CPUS": "1.5"}),
+        ("engine.mlock_too_large", ERROR, DROPPED, {**MINE, "ENGINE_MLOCK": "on", "ENGINE_MEMORY": "1g"}),
+        ("engine.prompt_cache_too_large", ERROR, {}, {"PROMPT_CACHE": "1g", "ENGINE_MEMORY": "1g"}),
         ("koboldcpp.source_missing", ERROR, {"koboldcpp_source": "missing"}, {"KOBOLDCPP_SOURCE": "/no/such"}),
         ("koboldcpp.source_invalid", ERROR, {"koboldcpp_source": "other"}, {"KOBOLDCPP_SOURCE": "/etc"}),
         ("bot.missing", ERROR, {}, {"DEFAULT_BOT": "nobody"}),
@@ -119,18 +151,6 @@ def test_finding(judge: Judge, finding: str, level: str, facts: dict[str, Any], 
     assert found[finding].level == level
 
 
-@pytest.mark.parametrize(
-    ("finding", "facts", "settings"),
-    [("gpu.missing", {}, {"KOBOLDCPP_BACKEND": "cuda"}), ("gpu.backend_without", {"gpu": True}, {})],
-)
-def test_gpu_finding(judge: Judge, finding: str, facts: dict[str, Any], settings: dict[str, str]) -> None:
-    assert finding in judge(facts, gpu=True, **settings)
-
-
-def test_a_gpu_that_fits_is_fine(judge: Judge) -> None:
-    assert judge({"gpu": True}, gpu=True, KOBOLDCPP_BACKEND="cuda") == {}
-
-
 def test_ports_that_our_own_caddy_holds_are_not_taken(judge: Judge) -> None:
     held = {"80": "docker-proxy (pid 1)", "443": "docker-proxy (pid 2)"}
     assert judge({"ports": held, "own_ports": frozenset(held)}) == {}
@@ -152,6 +172,17 @@ def test_weights_that_the_engine_reads_are_fine(judge: Judge, head: str, setting
 def test_the_other_checkout_and_the_first_bytes_are_named(judge: Judge) -> None:
     assert "/srv/chat" in judge({"elsewhere": ("/srv/chat",)})["project.elsewhere"].fact
     assert "b'<!DO'" in judge({**DROPPED, "model_heads": {"my.gguf": "<!DO"}}, **MINE)["model.not_gguf"].fact
+
+
+def test_what_wireguard_lacks_is_no_matter_before_there_is_a_peer(judge: Judge) -> None:
+    facts = {"tun": False, "ipv6": False, "udp_ports": {"51820": ""}, "routes": ("10.0.0.0/8",)}
+    assert judge(facts) == {}
+    assert len(judge({**facts, **VPN})) == 4
+
+
+def test_a_port_that_our_own_wireguard_holds_and_a_route_beside_its_network_are_fine(judge: Judge) -> None:
+    held = {"udp_ports": {"51820": "docker-proxy (pid 3)"}, "own_ports": frozenset({"51820"})}
+    assert judge({**VPN, **held, "routes": ("10.13.12.0/24", "fd00::/64", "172.17.0.0/16")}) == {}
 
 
 def test_the_holder_of_a_port_is_named(judge: Judge) -> None:

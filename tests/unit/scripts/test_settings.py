@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lib import settings
+from scripts.lib import setting_checks, settings
 from scripts.lib.settings import SETTINGS, Settings
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -34,13 +34,28 @@ def test_every_default_is_valid(wanted: Callable[..., Settings]) -> None:
         ("THREADS", "0 all -2"),
         ("GPU_LAYERS", "-1 some"),
         ("ENGINE_SLOTS", "0 33"),
+        ("WARM_START", "yes ON"),
         ("ENGINE_CPUS", "0 two"),
         ("ENGINE_MEMORY", "1 100m lots"),
+        ("ENGINE_BATCH", "0 16 100 4096 on"),
+        ("ENGINE_MLOCK", "auto yes"),
+        ("ENGINE_MMAP", "auto 1"),
+        ("PROMPT_CACHE", "-1 some"),
         ("MONGO_MEMORY", "auto 1x 10m"),
         ("MODEL", "/etc/passwd ../x"),
+        ("EMBEDDING_MODEL", "../x /etc not-there catalog.toml"),
+        ("RERANKER_MODEL", ".. not-there"),
         ("DEFAULT_BOT", "../x A"),
         ("MAX_BODY", "1k big"),
         ("LOG_LEVEL", "loud INFO"),
+        ("CRAWLER_CONTACT", "me ftp://x me@x) me@x;y <me@example.org>"),
+        ("VISION_DESCRIPTIONS", "on AUTO"),
+        ("WG_PORT", "0 65536 udp"),
+        ("WG_ENDPOINT", "https://a.org a.org:0 a.org:70000 [::1 300.1.2.3 a_b 10.0.0.1/24 [fe80::zz]:1"),
+        ("WG_SUBNET", "10.13.13.1/24 10.13.13.0/30 10.0.0.0/8 8.8.8.0/24 172.15.0.0/16 fd00::/64 x"),
+        ("WG_SUBNET6", "fd13::1/64 2001:db8::/64 fd13::/120 fd13::/32 10.13.13.0/24 x"),
+        ("WG_MTU", "1279 9001 auto"),
+        ("WG_INTERNET", "yes ON"),
     ],
 )
 def test_bad_values_are_refused(wanted: Callable[..., Settings], name: str, values: str) -> None:
@@ -58,6 +73,12 @@ def test_bad_values_are_refused(wanted: Callable[..., Settings], name: str, valu
         ("ENGINE_MEMORY", "auto 6g 6000m 6GB"),
         ("MODEL", "my.gguf models/my.gguf"),
         ("THREADS", "auto 8"),
+        ("ENGINE_BATCH", "auto 32 2048"),
+        ("PROMPT_CACHE", "auto 0 512m 2g"),
+        ("CRAWLER_CONTACT", "me@example.org https://example.org/bot?q=1"),
+        ("WG_ENDPOINT", "auto vpn.example.org a.org:443 203.0.113.5 203.0.113.5:1 2001:db8::1 [2001:db8::1]:51820"),
+        ("WG_SUBNET", "10.13.13.0/24 192.168.77.0/29 172.16.0.0/16 100.64.1.0/24"),
+        ("WG_SUBNET6", "fd13:13:13::/64 fdab::/48 fd00::/112"),
     ],
 )
 def test_good_values_pass(wanted: Callable[..., Settings], name: str, values: str) -> None:
@@ -92,7 +113,7 @@ def test_compose_s_own_variables_are_welcome(wanted: Callable[..., Settings]) ->
 
 @pytest.mark.parametrize(("text", "count"), [("512m", 2**29), ("1g", 2**30), ("10MB", 10 * 2**20), ("1.5G", 3 * 2**29)])
 def test_sizes_are_powers_of_1024(text: str, count: int) -> None:
-    assert settings.bytes_of(text) == count
+    assert setting_checks.bytes_of(text) == count
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ import pytest
 from flask.testing import FlaskClient
 
 from chatproxy.adapters.mongo_history import MongoHistory
-from chatproxy.app import create_app
+from chatproxy.app import create_apps
 from chatproxy.core.access import Identity
 from chatproxy.core.keys import Keyring
+from chatproxy.parts import Given
 from chatproxy.settings import Settings
 from tests.integration.proxy.history.conftest import Talk
 from tests.unit.proxy.fakes import FakeBots, FakeEngine
@@ -27,10 +28,8 @@ class Holder:
         keys = MemoryKeys()
         key, record = Keyring(keys).create("test", frozenset({"chat"}))
         self.identity = Identity(record.id, "test", frozenset({"chat"}))
-        app = create_app(
-            Settings(trusted_hops=0), engines=(FakeEngine(),), history=history, keys=keys, bots=FakeBots(), checks=()
-        )
-        self.client: FlaskClient = app.test_client()
+        given = Given(engines=(FakeEngine(),), history=history, keys=keys, bots=FakeBots(), checks=())
+        self.client: FlaskClient = create_apps(Settings(trusted_hops=0), given).public.test_client()
         self.client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {key}"
         self.history = history
 

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from images.koboldcpp.entrypoint.build import Build
 from images.koboldcpp.entrypoint.flags import Policy
 from images.koboldcpp.entrypoint.gguf import Head
-from images.koboldcpp.entrypoint.launch import Plan, plan, read_request
+from images.koboldcpp.entrypoint.launch import plan, read_request
 from images.koboldcpp.entrypoint.model import Model
+from images.koboldcpp.entrypoint.plan import Plan
 from images.koboldcpp.entrypoint.refusal import RefusedError
 from images.koboldcpp.entrypoint.settings import Settings
 from tests.doubles.koboldcpp_source import VERSIONS, flag_rows, parser_source, table

@@ -37,11 +37,12 @@ def test_the_shipped_bots_are_good() -> None:
     assert bots.get("assistant").format == "auto"
     assert (bots.get("support").format, bots.get("support").sampling) == ("metharme", "factual")
     assert (bots.get("companion").format, bots.get("companion").name) == ("pygmalion", "Mira")
-    assert answer_by_rule(bots.get("support"), "Can I SPEAK to a human?")
+    assert answer_by_rule(bots.get("support").rules, "Can I SPEAK to a human?")
     assert [turn.role for turn in bots.get("companion").examples[0]] == ["user", "assistant"] * 2
     assert bots.get("support").theme.position == "right"
     assert len(bots.get("support").quick_replies) == 3
-    assert [bot.id for bot in bots.all()] == ["assistant", "companion", "support"]
+    assert [bot.id for bot in bots.all()] == ["assistant", "companion", "guide", "support"]
+    assert (bots.get("guide").knowledge, bots.get("guide").mode) == (("site",), "sources-only")
 
 
 FULL = """\
@@ -58,6 +59,10 @@ rules:
     answer: No.
   - {when: [hello], answer: Hi}
 retention_days: 30
+knowledge: [site, faq-2]
+mode: sources-only
+refusal: Nothing found.
+never_say: [Albatross-7]
 """
 
 
@@ -70,6 +75,10 @@ def test_examples_rules_and_bounds_are_read(tmp_path: Path) -> None:
         max_message=500,
         rules=(Rule(("refund", "1"), "No."), Rule(("hello",), "Hi")),
         retention_days=30,
+        knowledge=("site", "faq-2"),
+        mode="sources-only",
+        refusal="Nothing found.",
+        never_say=("Albatross-7",),
     )
 
 
@@ -121,6 +130,12 @@ def test_examples_rules_and_bounds_are_read(tmp_path: Path) -> None:
         (f"name: A\nrules:\n  - when: [{'x' * 201}]\n    answer: a\n", 3, "when[1] has 201 characters"),
         ("name: A\nexamples:\n" + "  - [user: a]\n" * 21, 3, "examples has 21 dialogues, at most 20 are allowed"),
         ("name: A\nrules: &a\n  - *a\n", 2, "rules[1] is not a rule"),
+        ("name: A\nknowledge: site\n", 2, "knowledge is not a list of collections"),
+        ("name: A\nknowledge: [My Site]\n", 2, "'My Site'; a collection's name is lower-case"),
+        ("name: A\nmode: sources\n", 2, "no mode 'sources'"),
+        ('name: A\nrefusal: ""\n', 2, "refusal is empty"),
+        ("name: A\nnever_say: code\n", 2, "never_say is not a list of phrases"),
+        ('name: A\nnever_say: [""]\n', 2, "never_say[1] is empty"),
         ("name: " + "[" * 5000, 1, "nested too deeply"),
         ("name: A\n# " + "x" * 300_000, 1, "it is larger than 262144 bytes"),
     ],

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from chatproxy.adapters.gguf import read_model
-from chatproxy.core.types import ModelFacts
+from chatproxy.core.fitting import Shape
+from chatproxy.core.models import ModelFacts
 from chatproxy.errors import ConfigurationError
 from tests.doubles.gguf import Value, write_gguf
 
@@ -22,6 +23,7 @@ VALUES: dict[str, Value] = {
     "tokenizer.ggml.add_bos_token": True,
     "tokenizer.chat_template": "{{ messages }}",
 }
+SHAPE = Shape("llama", 32, 4096, 32, (8,) * 32, 128, 128, 0, 6, window_key=128, window_value=128, context=8192)
 
 
 def test_template_control_tokens_and_context_of_a_model_file(tmp_path: Path) -> None:
@@ -35,12 +37,29 @@ def test_template_control_tokens_and_context_of_a_model_file(tmp_path: Path) -> 
         adds_bos=True,
         control=("<s>", "</s>", "<｜User｜>"),
         user_defined=("<b>",),
+        shape=SHAPE,
     )
 
 
 def test_a_file_that_tells_little_is_read_all_the_same(tmp_path: Path) -> None:
     facts = read_model(write_gguf(tmp_path / "m.gguf"))
-    assert facts == ModelFacts(architecture="llama")
+    assert facts is not None and facts.shape is not None
+    assert facts == ModelFacts(architecture="llama", shape=facts.shape)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        # Heads of their own width, as Gemma's; heads that differ by layer, as OpenELM's; a file that does not tell.
+        ({"llama.attention.key_length": 256, "llama.attention.value_length": 128}, 2 * 32 * 8 * (256 + 128)),
+        ({"llama.attention.head_count_kv": [8] * 16 + [4] * 16}, 2 * (16 * 8 + 16 * 4) * (128 + 128)),
+        ({"llama.attention.head_count": 0}, None),
+    ],
+)
+def test_what_a_token_takes_in_the_cache(tmp_path: Path, values: dict[str, Value], expected: int | None) -> None:
+    facts = read_model(write_gguf(tmp_path / "m.gguf", values=values))
+    assert facts is not None
+    assert (facts.shape.cache_bytes(256) // 256 if facts.shape else None) == expected
 
 
 def test_a_vocabulary_of_the_largest_size_is_read_within_the_limits(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from chatproxy.adapters.koboldcpp import Koboldcpp
 from chatproxy.core.types import EngineEvent, Finish, Generation, Idle, Sampling, Text
+from chatproxy.core.warm_ports import CacheState
 from chatproxy.errors import Busy, EngineFailure, EngineTimeout, Unhealthy
 from tests.doubles.koboldcpp import DIALECTS, Fault, KoboldcppDouble
 from tests.unit.proxy.adapters.raw_server import RawServer, answer
@@ -220,3 +221,20 @@ def test_a_password_is_sent_as_bearer_token() -> None:
         assert engine.count_tokens("Hi") == 2
         with pytest.raises(EngineFailure):
             list(Koboldcpp(double.url).generate(HELLO))
+
+
+@pytest.mark.parametrize("version", DIALECTS)
+def test_its_uptime_tells_how_old_its_cache_is(version: str) -> None:
+    with KoboldcppDouble(version=version) as double:
+        state = adapter(double).cache()
+    assert state is not None
+    assert state.age >= 0
+    with RawServer({"/api/extra/perf": answer(b'{"uptime": 1234, "idle": 1}')}) as server:
+        assert Koboldcpp(server.url).cache() == CacheState(1234)
+
+
+def test_a_cache_that_is_not_told_is_unknown() -> None:
+    for body in (b"{}", b"[]", b'{"uptime": "long"}'):
+        with RawServer({"/api/extra/perf": answer(body)}) as server:
+            assert Koboldcpp(server.url).cache() is None
+    assert Koboldcpp(server.url).cache() is None

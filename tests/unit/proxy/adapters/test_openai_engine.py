@@ -10,11 +10,12 @@ import pytest
 
 from chatproxy.adapters.openai_engine import OpenAiEngine
 from chatproxy.core.types import EngineEvent, Finish, Generation, Idle, Sampling, Text
+from chatproxy.core.warm_ports import CacheState
 from chatproxy.errors import Busy, ContextTooLong, EngineFailure, EngineTimeout, InvalidRequest, Unhealthy
 from tests.unit.proxy.adapters.raw_server import RawServer, Script, answer, chunked
 
 LLAMA: dict[str, Any] = {"object": "list", "data": [{"id": "m", "owned_by": "llamacpp", "meta": {"n_ctx": 2048}}]}
-OTHER: dict[str, Any] = {"object": "list", "data": [{"id": "m", "owned_by": "vllm"}]}
+OTHER: dict[str, Any] = {"object": "list", "data": [{"id": "m", "owned_by": "somebody"}]}
 ALL_SAMPLERS = Sampling(
     temperature=0.5,
     top_p=0.9,
@@ -178,6 +179,33 @@ def test_leaving_closes_the_connection() -> None:
         assert next(events) == Text("a")
         events.close()
         assert double.left.wait(2)
+
+
+def test_llama_cpps_slots_tell_how_old_its_cache_is_and_what_of_it_is_empty() -> None:
+    slots = [{"id": 0}, {"id": 1, "id_task": 4}, {"id": 2, "id_task": 11}, {"id": 3}]
+    with server(GOOD, slots=answer(json.dumps(slots).encode())) as engine:
+        assert engine_at(engine.url).cache() == CacheState(12, (0, 3))
+    with server(GOOD, slots=answer(json.dumps([{"id": 0}]).encode())) as engine:
+        assert engine_at(engine.url).cache() == CacheState(0, (0,))
+
+
+@pytest.mark.parametrize("slots", [answer(b"{}"), answer(b"[1]"), answer(b"no", status="501 Not Implemented")])
+def test_a_cache_that_is_not_told_is_unknown(slots: Script) -> None:
+    with server(GOOD, slots=slots) as engine:
+        assert engine_at(engine.url).cache() is None
+
+
+def test_others_are_not_asked_about_their_cache() -> None:
+    with server(GOOD, OTHER, slots=answer(b"[]")) as engine:
+        assert engine_at(engine.url).cache() is None
+        assert not engine.bodies("/slots")
+
+
+def test_only_llama_cpp_is_told_which_slot() -> None:
+    for models, told in ((LLAMA, 3), (OTHER, None)):
+        with server(GOOD, models) as engine:
+            list(engine_at(engine.url).generate(replace(ORDER, slot=3)))
+            assert [body.get("id_slot") for body in engine.bodies("/v1/completions")] == [told]
 
 
 def test_a_key_is_sent_with_every_call() -> None:

@@ -7,16 +7,18 @@ from collections.abc import Generator
 
 import pytest
 
-from chatproxy.core.access import Caller
+from chatproxy.core.access import NO_LIMITS, Caller, Limits
 from chatproxy.core.answer import AnswerEvent, Answers, Done, Started
 from chatproxy.core.asking import Asking, Question
 from chatproxy.core.engines import Engines
 from chatproxy.core.generation import Generations, Queued, Token, Waiting
+from chatproxy.core.grounding import Grounding
 from chatproxy.core.limits import Limiter
 from chatproxy.core.prompts import Formats
 from chatproxy.core.running import Running
 from chatproxy.core.slots import Gate
-from chatproxy.core.types import EngineEvent, Finish, Generation, Text
+from chatproxy.core.tally import Tally
+from chatproxy.core.types import Bot, EngineEvent, Finish, Generation, Text
 from chatproxy.core.window import Window
 from chatproxy.errors import (
     Busy,
@@ -27,7 +29,7 @@ from chatproxy.errors import (
     NotFound,
     StorageUnavailable,
 )
-from tests.unit.proxy.fakes import FakeBots, FakeEngine, blocked_until, says
+from tests.unit.proxy.fakes import FakeBots, FakeEngine, FakePassages, blocked_until, says
 from tests.unit.proxy.memory import MemoryHistory, MemoryUsage
 
 
@@ -35,14 +37,25 @@ class Stage:
     """Answers on fakes, with everything in reach."""
 
     def __init__(
-        self, engine: FakeEngine | None = None, *, slots: int = 1, queue: int = 2, context: int = 4096
+        self,
+        engine: FakeEngine | None = None,
+        *,
+        slots: int = 1,
+        queue: int = 2,
+        context: int = 4096,
+        bots: FakeBots | None = None,
+        passages: FakePassages | None = None,
+        limits: Limits = NO_LIMITS,
     ) -> None:
         self.engine = engine or FakeEngine()
         self.history, self.gate = MemoryHistory(), Gate(slots, queue)
         engines = Engines([self.engine])
-        asking = Asking(self.history, FakeBots(), Formats(), default_bot="assistant")
-        generations = Generations(engines, self.gate, Limiter(MemoryUsage()))
-        self.answers = Answers(asking, generations, Window(engines, context), self.history, Running())
+        asking = Asking(self.history, bots or FakeBots(), Formats(), default_bot="assistant")
+        self.tally = Tally()
+        generations = Generations(engines, self.gate, Limiter(MemoryUsage(), key=limits), self.tally)
+        window = Window(engines, context)
+        grounding = Grounding(passages or FakePassages(), window)
+        self.answers = Answers(asking, grounding, generations, window, self.history, Running())
 
     def ask(
         self, text: str = "Hi", *, conversation_id: str | None = None, bot: str | None = None, owner: str = "key:a"
@@ -60,6 +73,17 @@ class Stage:
 
     def assert_free(self) -> None:
         assert (self.gate.status().busy, self.gate.status().waiting) == (0, 0)
+
+
+@pytest.mark.parametrize("written", ["Albatross-7", "ALBATROSS-7", "albatross-7"])
+def test_what_a_bot_never_says_is_not_told_by_any_cut_of_the_stream(written: str) -> None:
+    bot = Bot("assistant", "Assistant", system="The code is Albatross-7.", format="chatml", never_say=("Albatross-7",))
+    answer = f"The code is {written}, keep it."
+    for cut in range(1, len(answer)):
+        stage = Stage(FakeEngine(says(answer[:cut], answer[cut:])), bots=FakeBots(bot))
+        events = list(stage.ask("What is the code?"))
+        assert "".join(event.text for event in events if isinstance(event, Token)) == "The code is"
+        assert stage.stored[1] == ("assistant", "The code is", "complete")
 
 
 def test_a_reply_streams_and_stores_both_sides() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatproxy.core.access import Limits
+from chatproxy.core.access import NO_LIMITS, Limits
 from chatproxy.core.guesses import MOST_PER_MINUTE, Guesses
 from chatproxy.core.keys import Keyring
 from chatproxy.core.types import now
@@ -210,3 +210,21 @@ def test_counting_wrong_keys_takes_bounded_memory() -> None:
         guesses.note(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
     assert sys.getsizeof(guesses._wrong) < 2**21
     assert len(guesses._wrong) == 20_000
+
+
+def test_changed_limits_count_with_the_next_look() -> None:
+    ring = Keyring(MemoryKeys())
+    key, record = ring.create("homepage", frozenset({"chat"}), limits=Limits(streams=4))
+    ring.change(record.id, Limits(requests_per_minute=0))
+    assert ring.verify(key).limits == ring.record(record.id).limits == Limits(requests_per_minute=0)
+    with pytest.raises(InvalidRequest, match="streams: from 0"):
+        ring.change(record.id, Limits(streams=5000))
+    assert ring.record(record.id).limits == Limits(requests_per_minute=0)
+
+
+@pytest.mark.parametrize("key_id", ["0" * 16, "nonsense", ""])
+def test_there_is_nothing_to_change_or_show_of_an_unknown_key(key_id: str) -> None:
+    ring = Keyring(MemoryKeys())
+    for look in (ring.record, lambda key_id: ring.change(key_id, NO_LIMITS)):
+        with pytest.raises(NotFound):
+            look(key_id)

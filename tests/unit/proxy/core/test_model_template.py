@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from chatproxy.core.chat_template import ChatTemplate, TemplateFailed, probe
 from chatproxy.core.model_template import decide
+from chatproxy.core.models import ModelFacts
 from chatproxy.core.prompts import Formats
-from chatproxy.core.types import Bot, ModelFacts, Turn
+from chatproxy.core.types import Bot, Turn
 from chatproxy.errors import ChatProxyError, ConfigurationError
 
 MIRA = Bot("m", "Mira", system="S", persona="P")

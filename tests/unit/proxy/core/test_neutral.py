@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatproxy.core.format_file import FormatFile, read
+from chatproxy.core.models import ModelFacts
 from chatproxy.core.neutral import INVISIBLE, KNOWN_CONTROL, Neutraliser, control_of
 from chatproxy.core.prompts import BUILT_IN, Formats
-from chatproxy.core.types import Bot, ModelFacts, Turn
+from chatproxy.core.types import Bot, Turn
 
 FORMATS = Formats()
 FILES = {path.stem: read(path) for path in sorted(BUILT_IN.glob("*.toml"))}

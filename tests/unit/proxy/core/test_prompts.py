@@ -205,3 +205,14 @@ def test_the_name_auto_and_a_missing_folder_are_refused(tmp_path: Path) -> None:
     assert "auto" not in Formats(tmp_path).names
     with pytest.raises(ConfigurationError, match="FORMATS_DIR"):
         Formats(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS.names))
+def test_every_new_conversation_begins_with_the_beginning(name: str) -> None:
+    bot = Bot("m", "Mira", system="Be kind.", persona="Mira sails.", greeting="Ahoy!", examples=EXAMPLES)
+    beginning = FORMATS.get(name).beginning(bot)
+    for part in ("Be kind.", "Mira sails.", "Ahoy!", "EA2"):
+        assert part in beginning or name.startswith(("mistral-v3", "mistral-tekken"))
+    for question in ("Where is it?", " 9 lives", "\n\nämter", "?"):
+        assert FORMATS.get(name).render(bot, [Turn("user", question)]).text.startswith(beginning)
+    assert not beginning.endswith(" ")

@@ -150,3 +150,23 @@ def test_while_the_store_is_away_the_last_known_origins_count() -> None:
     assert sites.origins() == {SHOP}
     assert store.listed == 2  # not asked again at once
     assert Sites(store, clock).origins() == frozenset()
+
+
+def test_a_changed_key_is_for_other_pages_and_bots_at_once() -> None:
+    sites = Sites(MemorySites())
+    site = sites.create("shop", [SHOP], bots=["a"], limits=Limits(streams=1))
+    sites.change(site.id, [WWW, WWW], ["b"], Limits(requests_per_minute=5))
+    changed = sites.working(site.id)
+    assert changed is not None and changed == sites.record(site.id)
+    assert (changed.origins, changed.bots, changed.limits) == ((WWW,), ("b",), Limits(requests_per_minute=5))
+    for origins, bots, limits in (([], [], Limits()), (["x"], [], Limits()), ([SHOP], ["A B"], Limits())):
+        with pytest.raises(InvalidRequest):
+            sites.change(site.id, origins, bots, limits)
+    with pytest.raises(InvalidRequest, match="tokens-per-day"):
+        sites.change(site.id, [SHOP], [], Limits(tokens_per_day=-1))
+    assert sites.record(site.id) == changed
+    for unknown in ("site_" + "0" * 16, "nonsense"):
+        with pytest.raises(NotFound):
+            sites.change(unknown, [SHOP], [], Limits())
+        with pytest.raises(NotFound):
+            sites.record(unknown)

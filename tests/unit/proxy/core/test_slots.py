@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from chatproxy.core.slots import Gate, Ticket
-from chatproxy.errors import Busy
+from chatproxy.errors import Busy, Unavailable
 
 
 class Clock:
@@ -220,3 +220,95 @@ def test_a_single_engine_that_fails_is_not_tried_again() -> None:
     ticket = gate.enter("key:a")
     assert not ticket.retry()
     assert ticket.engine == 0
+
+
+def test_a_request_for_one_engine_gets_that_one_and_holds_nobody_up() -> None:
+    gate = Gate(slots=1, queue=5, engines=2)
+    first, bound = gate.enter("key:a", only=1), gate.enter("key:b", only=1)
+    other = gate.enter("key:c")
+    assert admitted(first, bound, other) == [True, False, True]
+    assert (first.engine, other.engine) == (1, 0)
+    gate.leave(other)
+    assert admitted(bound) == [False]
+    gate.leave(first)
+    assert (admitted(bound), bound.engine) == ([True], 1)
+    assert not bound.retry()
+
+
+def test_a_request_for_one_engine_does_not_lose_its_turn_to_those_behind_it() -> None:
+    gate = Gate(slots=1, queue=5, engines=2)
+    running = [gate.enter("key:a"), gate.enter("key:a")]
+    bound, behind = gate.enter("key:b", only=0), gate.enter("key:c")
+    gate.leave(next(ticket for ticket in running if ticket.engine == 0))
+    assert admitted(bound, behind) == [True, False]
+
+
+def test_a_request_for_an_engine_that_is_down_is_tried_there_all_the_same() -> None:
+    gate = Gate(slots=1, queue=5, engines=2)
+    gate.set_up(0, False)
+    assert gate.enter("key:a", only=0).engine == 0
+
+
+def test_while_the_gate_is_held_nobody_is_admitted_and_who_runs_goes_on() -> None:
+    gate = Gate(slots=2, queue=2)
+    running = gate.enter("key:a")
+    gate.hold(60)
+    first, second = gate.enter("key:b"), gate.enter("key:c")
+    assert admitted(running, first, second) == [True, False, False]
+    assert [first.position(), second.position()] == [(1, None), (2, None)]
+    with pytest.raises(Busy):
+        gate.enter("key:d")
+    gate.leave(running)
+    assert admitted(first, second) == [False, False]
+    assert (gate.status().held, gate.status().busy, gate.status().waiting) == (True, 0, 2)
+    gate.hold(0)
+    assert admitted(first, second) == [True, True]
+    assert not gate.status().held
+
+
+def test_a_hold_ends_by_itself_when_its_time_is_over() -> None:
+    clock = Clock()
+    gate = Gate(slots=1, queue=1, clock=clock)
+    gate.hold(60)
+    waiting = gate.enter("key:a")
+    clock.now = 59.9
+    assert waiting.position()[0] == 1
+    clock.now = 60.1
+    assert waiting.position() == (0, 0)
+    assert waiting.wait(0)
+
+
+def test_how_long_a_hold_lasts_is_not_guessed_from_how_long_answers_take() -> None:
+    clock = Clock()
+    gate = Gate(slots=1, queue=3, clock=clock)
+    with gate.enter("key:a"):
+        clock.now = 5
+    gate.enter("key:a")
+    gate.hold(60)
+    assert gate.enter("key:b").position() == (1, None)
+    gate.hold(0)
+    assert gate.enter("key:b").position()[1] is not None
+
+
+def test_whoever_leaves_while_the_gate_is_held_frees_its_place() -> None:
+    gate = Gate(slots=1, queue=2)
+    gate.hold(60)
+    gone, last = gate.enter("key:a"), gate.enter("key:a")
+    with gone:
+        pass
+    assert last.position() == (1, None)
+    assert gate.status().waiting == 1
+
+
+def test_who_waits_and_who_comes_is_turned_away_before_the_process_ends() -> None:
+    gate = Gate(slots=1, queue=2)
+    running, waiting = gate.enter("key:a"), gate.enter("key:a")
+    gate.hold(60, turn_away=True)
+    assert running.wait(0)
+    with pytest.raises(Unavailable) as caught:
+        waiting.wait(0)
+    assert caught.value.retry_after
+    with pytest.raises(Unavailable):
+        gate.enter("key:b")
+    gate.hold(0)
+    assert not waiting.wait(0)

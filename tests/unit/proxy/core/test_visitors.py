@@ -201,8 +201,10 @@ def test_a_token_with_one_character_changed_is_refused(place: int, character: st
     token = door.buy()
     place %= len(token)
     changed = token[:place] + character + token[place + 1 :]
+    # Both alphabets of base64 are read: + is -, and / is _.
+    same = str.maketrans("+/", "-_")
     # The last character of base64 has bits that do not count.
-    if changed != token and place < len(token) - 1 and token[place + 1] != ".":
+    if changed.translate(same) != token and place < len(token) - 1 and token[place + 1] != ".":
         with pytest.raises(Unauthorized):
             door.visitors.verify(changed, SHOP)
 

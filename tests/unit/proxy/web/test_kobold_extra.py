@@ -235,7 +235,8 @@ def test_the_version_makes_clients_stream_and_hides_what_is_not_here() -> None:
     assert told["result"] == "KoboldCpp"
     assert tuple(map(int, told["version"].split("."))) > (1, 30)
     assert (told["protected"], told["llm"]) == (True, True)
-    assert not any(told[name] for name in ("txt2img", "vision", "transcribe", "multiplayer", "websearch", "tts"))
+    assert told["vision"] is False
+    assert not any(told[name] for name in ("txt2img", "transcribe", "multiplayer", "websearch", "tts"))
 
 
 @pytest.mark.parametrize(("method", "path"), WITH_A_KEY)

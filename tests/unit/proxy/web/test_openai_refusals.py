@@ -31,7 +31,7 @@ IMAGE = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url":
         ("messages", [{"role": "user", "content": "x" * 200_001}], "messages[0].content"),
         ("messages", [{"role": "user", "content": [{"type": "text", "text": 1}]}], "messages[0].content[0]"),
         ("messages", [{"role": "user", "content": [{"type": "input_audio"}]}], "messages[0].content[0]"),
-        ("messages", IMAGE, "messages[0].content[0]"),
+        ("messages", IMAGE, "messages[0].content[0].image_url.url"),
         ("temperature", 2.1, "temperature"),
         ("temperature", "hot", "temperature"),
         ("top_p", -0.1, "top_p"),

@@ -6,8 +6,11 @@ import logging
 import re
 
 import pytest
+from flask import Blueprint, Flask
 
+from chatproxy.core.tally import Tally
 from chatproxy.settings import Settings
+from chatproxy.web import responses
 from tests.unit.proxy.fakes import FakeCheck, World
 from tests.unit.proxy.routes import routes
 
@@ -71,7 +74,7 @@ def test_logs_hold_route_status_and_key_id_but_no_content_and_no_key(caplog: pyt
         client.get(f"/{key}?q=my+illness", headers=headers).close()
     assert "POST /api/v1/chat status=200 key=" in caplog.text
     assert response.headers["X-Request-Id"] in caplog.text
-    for private in (key, key.rpartition("_")[2], "illness", "Hello there"):
+    for private in (key, key[-32:], "illness", "Hello there"):
         assert private not in caplog.text
 
 
@@ -88,7 +91,7 @@ def test_readyz_names_each_dependency() -> None:
     assert response.json == {
         "status": "not ready",
         "checks": {"engine": {"ok": True}, "mongo": {"ok": False, "reason": "cannot be reached"}},
-        "engine": {"model": "model", "slots": 1, "busy": 0, "waiting": 0},
+        "engine": {"model": "model", "slots": 1, "busy": 0, "waiting": 0, "held": False},
     }
 
 
@@ -110,3 +113,16 @@ def test_a_check_that_fails_itself_is_named_without_its_words() -> None:
     response = World(checks=[_BrokenCheck()]).app.test_client().get("/readyz")
     assert response.status_code == 503
     assert "hunter2" not in response.get_data(as_text=True)
+
+
+def test_requests_are_counted_by_family_and_class_of_status_never_by_path() -> None:
+    app, tally = Flask("chatproxy"), Tally()
+    responses.install(app, {}, tally)
+    routes = Blueprint("family", __name__)
+    routes.get("/secret/<name>")(lambda name: name)
+    app.register_blueprint(routes)
+    client = app.test_client()
+    client.get("/secret/of-somebody")
+    client.get("/nowhere")
+    client.post("/secret/of-somebody")
+    assert tally.totals().requests == {("family", "2xx"): 1, ("", "4xx"): 2}

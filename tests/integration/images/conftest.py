@@ -1,0 +1,22 @@
+"""The embeddings service with a reranker, beside the one without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts.lib.native import NativeStack
+
+
+@pytest.fixture(scope="module")
+def reranking(tmp_path_factory: pytest.TempPathFactory, starter_model: Path, models: Path) -> Iterator[str]:
+    """The base address of an embeddings service with the reranker `overlap`."""
+    stack = NativeStack(tmp_path_factory.mktemp("reranking"), starter_model)
+    stack.configure("embeddings", MODELS_DIR=str(models), RERANKER_MODEL="overlap")
+    try:
+        stack.start("embeddings")
+        yield stack.embeddings_url
+    finally:
+        stack.close()
