@@ -16,8 +16,11 @@ _INTERRUPTED = 130
 _UNEXPECTED = 70
 
 
-def run(verb: str, work: Callable[[], int | None]) -> int:
-    """Exit status of the command: 0, 1 for a Failure, 130 for Ctrl-C, 70 for a defect in the command itself."""
+def run(verb: str, work: Callable[[], int | None], interrupted: str = "") -> int:
+    """Exit status of the command: 0, 1 for a Failure, 130 for Ctrl-C, 70 for a defect in the command itself.
+
+    `interrupted` is said after Ctrl-C; without it that the same command goes on from where it was.
+    """
     try:
         log.begin(verb)
         return work() or 0
@@ -25,7 +28,7 @@ def run(verb: str, work: Callable[[], int | None]) -> int:
         log.error(str(failure))
         return 1
     except KeyboardInterrupt:
-        log.error(f"interrupted; `make {verb}` again goes on from here")
+        log.error(f"interrupted; {interrupted or f'`make {verb}` again goes on from here'}")
         return _INTERRUPTED
     except BrokenPipeError:
         # The reader of our output left, as `head` does.

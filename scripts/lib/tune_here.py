@@ -157,10 +157,8 @@ def tell(step: Step) -> None:
 def report(outcome: Outcome, visitors: int) -> None:
     """The last rounds' figures, side by side, and what comes of them."""
     rows = [("", "prompts", "one answer", f"{visitors} at once")]
-    for name, knobs, figures in (
-        ("defaults", outcome.default, outcome.before),
-        ("best found", outcome.winner, outcome.after),
-    ):
+    sides = [("defaults", outcome.default, outcome.before), ("best found", outcome.winner, outcome.after)]
+    for name, knobs, figures in sides if outcome.winner != outcome.default else sides[:1]:
         shown = f"{figures.prompt:.1f}", f"{figures.generated:.1f}", f"{figures.together:.1f}"
         rows.append((f"{name}: {knobs}", *shown))
     width = max(len(row[0]) for row in rows)

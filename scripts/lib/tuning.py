@@ -143,11 +143,11 @@ class Search:
     _done: int = 0
     _spent: float = 0.0
     _total: int = 0
+    _rounds: int = _ROUNDS
     _speed: dict[Knobs, float] = field(default_factory=dict)
 
     def run(self) -> Outcome:
         """Raises TrialFailedError where not even the defaults can be measured."""
-        self._total = _ROUNDS * (len({*self.threads, self.default.threads}) + len(_BATCHES) + 2) + 2 * _LAST_ROUNDS
         self._measure(self.default)  # warms up; its figures count for nothing but for how long all will take
         best = self._best(self.default, [replace(self.default, threads=count) for count in self.threads])
         best = self._best(best, [replace(best, batch=batch) for batch in self._batches(best)])
@@ -161,7 +161,7 @@ class Search:
 
     def _best(self, so_far: Knobs, others: Sequence[Knobs]) -> Knobs:
         contenders = [so_far, *(knobs for knobs in dict.fromkeys(others) if knobs != so_far)]
-        rounds = _ROUNDS if self._each() * self._total <= self.budget_s else 1
+        rounds = self._rounds
         found: dict[Knobs, list[Figures]] = {knobs: [] for knobs in contenders}
         for number in range(rounds):
             for knobs in contenders[number:] + contenders[:number]:
@@ -209,9 +209,20 @@ class Search:
             trouble = str(failed)
         self._done += 1
         self._spent += self.clock() - began
+        if self._done == 1:
+            self._plan()
         left = self._each() * max(0, self._total - self._done)
         self.tell(Step(knobs, figures, self._done, max(self._total, self._done), left, trouble))
         return figures
+
+    def _plan(self) -> None:
+        """How many rounds the time allows, now that one measurement has shown what each takes."""
+        # Threads, batches and ways of loading, the best so far among each.
+        candidates = len({*self.threads, self.default.threads}) + len(_BATCHES) + 2
+        self._total = 1 + _ROUNDS * candidates + 2 * _LAST_ROUNDS
+        if self._each() * self._total > self.budget_s:
+            self._rounds = 1
+            self._total = 1 + candidates + 2 * _FEWEST_LAST_ROUNDS
 
     def _each(self) -> float:
         return self._spent / self._done if self._done else 0.0

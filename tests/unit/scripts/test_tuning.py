@@ -130,8 +130,10 @@ def test_the_time_left_is_told_and_a_slow_machine_gets_fewer_rounds() -> None:
     assert [step.done for step in steps] == list(range(1, len(steps) + 1))
     assert steps[-1].done == steps[-1].total and steps[-1].left_s == 0
     assert steps[0].left_s == pytest.approx(5.0 * (steps[0].total - 1))
-    assert search(short, budget_s=30.0).chosen == Knobs(6, 64)
+    told: list[Step] = []
+    assert search(short, budget_s=30.0, tell=told.append).chosen == Knobs(6, 64)
     assert len(short.asked) < len(roomy.asked) * 0.7
+    assert told[0].total < steps[0].total * 0.7  # said from the first line on
 
 
 def test_noise_is_what_the_rounds_disagree_about() -> None:
