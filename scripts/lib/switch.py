@@ -188,6 +188,11 @@ def earlier() -> dict[str, str]:
     return resolve.earlier(_BEFORE) or resolve.earlier()
 
 
+def broken_off(before: Path = _BEFORE) -> bool:
+    """Whether a change was begun and neither finished nor taken back; also while one goes on."""
+    return before.exists()
+
+
 def forget() -> None:
     """`make up` has applied what .env says: no change is open any more."""
     _BEFORE.unlink(missing_ok=True)
