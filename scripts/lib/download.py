@@ -181,11 +181,11 @@ def _continue(order: _Order, part: Path, progress: Progress) -> None:
             return
         raise
     with response:
-        # None where it is not told, or is no number.
-        length = response.length or 0
+        told = response.headers.get("Content-Length") or ""
+        length = int(told) if told.isdecimal() else 0
         if have and response.status != 206:
             if order.size and length not in (0, order.size):
-                # The page of something in between, which wants a login or forbids it: what has arrived is not lost to it.
+                # The page of something in between, which wants a login or forbids it: what has arrived is kept.
                 raise ConnectionError(f"instead of the file's rest came something of {length} bytes")
             have = 0
         total = have + length if length else order.size
