@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -130,6 +130,9 @@ class Answers:
                     events = _begun(generation)
                     self._asking.store(ask)
             if ask.rule is not None:
+                with suppress(EngineFailure):
+                    # A rule needs no model, but nobody is to fill the store with what no model will look at.
+                    self._window.check_images(question.images)
                 yield from self._by_rule(ask, ask.rule, permit)
                 return
             yield Started(ask.conversation.id, ask.answer.id)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from werkzeug.test import TestResponse
 
-from chatproxy.core.types import IMAGE_MARK
+from chatproxy.core.types import IMAGE_MARK, Rule
 from tests.unit.proxy.fakes import FakeEngine, World
 from tests.unit.proxy.pictures import encoded, picture
 
@@ -64,6 +65,15 @@ def test_a_model_that_cannot_see_refuses_before_anything_is_stored(path: str, bo
     assert "this model takes no images" in response.get_data(as_text=True)
     assert not world.history.all_messages and not world.history.kept_images
     assert not world.engine.generations
+
+
+def test_a_rule_stores_no_images_that_no_model_looks_at() -> None:
+    world = World()
+    world.bots.bots["assistant"] = replace(world.bots.bots["assistant"], rules=(Rule(("hello",), "Hi."),))
+    client = world.client()
+    assert client.post("/api/v1/chat", json={"message": "hello", "images": [RED]}).status_code == 400
+    assert not world.history.all_messages and not world.history.kept_images
+    assert client.post("/api/v1/chat", json={"message": "hello"}).json["answer"] == "Hi."  # type: ignore[index]
 
 
 def _said(response: TestResponse) -> str:
