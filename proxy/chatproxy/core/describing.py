@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from chatproxy.core.images import read_image
+from chatproxy.core.images import check_unpacked, read_image
 from chatproxy.core.knowledge import Block, Document, DocumentError
 from chatproxy.core.knowledge_ports import Describer
 from chatproxy.core.ports import Parser
@@ -53,7 +53,7 @@ class Described:
             if path.stat().st_size > _LARGEST:
                 return _undescribed(document, f"it is larger than {_LARGEST >> 20} MB")
             picture = path.read_bytes()
-            read_image(picture, "the picture")
+            check_unpacked([read_image(picture, "the picture")], "the picture")
             caption = self._describer.describe(picture, kind)
         except (EngineFailure, InvalidRequest) as error:
             return _undescribed(document, error.public if isinstance(error, InvalidRequest) else str(error))

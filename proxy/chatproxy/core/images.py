@@ -39,18 +39,27 @@ _PACKED, _UNPACKED = 1 << 14, 1 << 20
 
 
 def read_image(data: bytes, name: str) -> Image:
-    """The image in `data`. Raises InvalidRequest, `name` in front, for what is none, too large or of another kind."""
+    """The image in `data`. Raises InvalidRequest, `name` in front, for what is none, too large or of another kind.
+
+    Whether a PNG unpacks to what its head says, `check_unpacked` tells: that takes time, so only who may ask gets it.
+    """
     media_type, size = _head(data, name)
     if size is None or 0 in size:
         raise InvalidRequest(f"{name}: does not tell its size; the file is damaged")
     width, height = size
     if width * height > MOST_PIXELS or max(size) > _LONGEST_SIDE:
         raise InvalidRequest(f"{name}: has {width} x {height} pixels, at most {MOST_PIXELS} are taken; make it smaller")
-    if media_type == "image/png":
-        _check_png(data, width, height, name)
-    elif media_type == "image/jpeg" and _scans(data) > _MOST_SCANS:
+    if media_type == "image/jpeg" and _scans(data) > _MOST_SCANS:
         raise InvalidRequest(f"{name}: has more than {_MOST_SCANS} scans; save it as an ordinary JPEG")
     return Image(media_type, width, height, data)
+
+
+def check_unpacked(images: Sequence[Image], name: str = "images") -> None:
+    """Raises InvalidRequest for a PNG whose data unpacks to more than its pixels, or not at all; half a second at most
+    for each."""
+    for image in images:
+        if image.media_type == "image/png" and image.data:
+            _check_png(image.data, image.width, image.height, name)
 
 
 def with_marks(images: Sequence[Image], text: str) -> str:

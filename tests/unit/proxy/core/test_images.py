@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL.Image import Exif
 
-from chatproxy.core.images import MOST_PIXELS, before_all, read_image, with_marks
+from chatproxy.core.images import MOST_PIXELS, before_all, check_unpacked, read_image, with_marks
 from chatproxy.core.types import IMAGE_MARK, Image
 from chatproxy.errors import InvalidRequest
 from tests.unit.proxy.pictures import picture, png, swollen
@@ -50,9 +50,6 @@ def test_a_preview_inside_of_a_jpeg_is_not_its_size() -> None:
         (picture("GIF")[:8], "does not tell its size"),
         (b"GIF89a" + struct.pack("<HH", 0, 9), "does not tell its size"),
         (b"GIF89a" + struct.pack("<HH", 65535, 65535), "65535 x 65535 pixels"),
-        (swollen(1 << 20), "holds more than its 1 x 1 pixels"),
-        (png(1, 1, zlib.compress(bytes(4))[:-6]), "ends too early"),
-        (png(1, 1, b"not packed"), "cannot be unpacked"),
         (picture()[:16] + struct.pack(">II", 20_000, 10) + picture()[24:], "20000 x 10 pixels"),
         (picture()[:16] + struct.pack(">II", 2**32 - 1, 2**32 - 1), f"at most {MOST_PIXELS}"),
     ],
@@ -66,14 +63,28 @@ def test_what_is_no_image_or_too_large_is_refused_by_its_name(data: bytes, reaso
 @pytest.mark.parametrize("size", [(1, 1), (2, 9), (100, 33)])
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA", "I;16"])
 def test_what_a_png_holds_is_as_much_as_its_pixels_take(mode: str, size: tuple[int, int]) -> None:
-    assert read_image(picture("PNG", size, colour=None, mode=mode), "images").width == size[0]
+    check_unpacked([read_image(picture("PNG", size, colour=None, mode=mode), "images")])
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (swollen(1 << 20), "images: holds more than its 1 x 1 pixels"),
+        (png(1, 1, zlib.compress(bytes(4))[:-6]), "images: ends too early"),
+        (png(1, 1, b"not packed"), "images: cannot be unpacked"),
+        (picture()[:26], "images: ends too early"),
+    ],
+)
+def test_a_png_that_unpacks_to_something_else_is_refused(data: bytes, reason: str) -> None:
+    with pytest.raises(InvalidRequest, match=reason):
+        check_unpacked([read_image(data, "x")])
 
 
 @pytest.mark.parametrize(("size", "unpacked"), [((1, 1), 4), ((9, 7), 203), ((5, 1), 19), ((2, 3), 23)])
 def test_an_interlaced_png_has_its_lines_by_pass(size: tuple[int, int], unpacked: int) -> None:
-    assert read_image(png(*size, zlib.compress(bytes(unpacked)), interlaced=True), "images").height == size[1]
+    check_unpacked([read_image(png(*size, zlib.compress(bytes(unpacked)), interlaced=True), "x")])
     with pytest.raises(InvalidRequest, match="holds more"):
-        read_image(png(*size, zlib.compress(bytes(unpacked + 1)), interlaced=True), "images")
+        check_unpacked([read_image(png(*size, zlib.compress(bytes(unpacked + 1)), interlaced=True), "x")])
 
 
 def test_a_jpeg_that_is_gone_over_again_and_again_is_refused() -> None:
@@ -95,6 +106,7 @@ def test_what_stands_behind_a_jpeg_or_in_its_segments_is_no_scan_of_it() -> None
 def test_any_bytes_are_read_or_refused(tail: bytes, head: bytes) -> None:
     try:
         image = read_image(head + tail, "images")
+        check_unpacked([image])
     except InvalidRequest:
         return
     assert image.width * image.height <= MOST_PIXELS
