@@ -225,6 +225,8 @@ class Settings:
             raise ConfigurationError(
                 f"VISITOR_SECRET_FILE: at least {_SHORTEST_SECRET} characters, or it can be guessed"
             )
+        if not (self.engine_api_key.isascii() and self.engine_api_key.isprintable()):
+            raise ConfigurationError("ENGINE_API_KEY_FILE: a key is one line of ASCII characters, or it cannot be sent")
         slots = self.engine_slots * len(self.engine_urls)
         if slots > self.stream_cap:
             raise ConfigurationError(

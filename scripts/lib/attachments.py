@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from scripts.lib.findings import ERROR, WARNING, Finding
 from scripts.lib.models import Model
+from scripts.lib.preflight_engine import link
 from scripts.lib.settings import Settings
 from scripts.lib.situation import Situation
 
@@ -85,6 +86,7 @@ def _file(s: Situation, each: Attachment, *, what: str) -> Iterator[Finding]:
             hint = f"`make model NAME={s.settings['MODEL']}` fetches it; until then the model does without"
             yield Finding("attachment.missing", WARNING, fact, hint)
         return
+    yield from link(s, each.file)
     head = s.host.model_heads.get(each.file)
     takes = (_GGUF, _OLD_LORA) if what == "adapter" and s.engine == "koboldcpp" else (_GGUF,)
     if head is not None and head not in takes:

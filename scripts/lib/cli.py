@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import FrameType
 
 from scripts.lib import log, paths
 from scripts.lib.failure import Failure
@@ -44,6 +46,23 @@ def run(verb: str, work: Callable[[], int | None], interrupted: str = "") -> int
 def flag(name: str, given: Mapping[str, str] = os.environ) -> bool:
     """Whether a flag of a command is on: NAME=1, or any word but 0 and false. Off where it is not given or empty."""
     return given.get(name, "") not in ("", "0", "false")
+
+
+def undo_when_ended() -> None:
+    """From here on `kill` and a connection that breaks end the command as Ctrl-C does: what it began is undone.
+
+    Each of them once: `make` passes on what the whole group of processes was sent already, and of a terminal that goes
+    away both the kernel and the shell tell. Under `nohup` nothing changes.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _end)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    # No SIG_IGN: other programs, which the undoing may need, would inherit that.
+    signal.signal(number, lambda *_: None)
+    raise KeyboardInterrupt
 
 
 @contextmanager

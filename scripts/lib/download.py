@@ -181,9 +181,13 @@ def _continue(order: _Order, part: Path, progress: Progress) -> None:
             return
         raise
     with response:
+        told = response.headers.get("Content-Length") or ""
+        length = int(told) if told.isdecimal() else 0
         if have and response.status != 206:
+            if order.size and length not in (0, order.size):
+                # The page of something in between, which wants a login or forbids it: what has arrived is kept.
+                raise ConnectionError(f"instead of the file's rest came something of {length} bytes")
             have = 0
-        length = int(response.headers.get("Content-Length") or 0)
         total = have + length if length else order.size
         with part.open("ab" if have else "wb") as file:
             while chunk := response.read(_CHUNK):

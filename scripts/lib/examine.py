@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from scripts.lib import external, log, observed
+from scripts.lib import external, log, models, observed, switch
 from scripts.lib.compose import Compose
 from scripts.lib.edge import Edge
 from scripts.lib.failure import Failure
@@ -45,6 +45,7 @@ def _stack(appliance: Compose, wanted: Settings, values: Mapping[str, str]) -> I
         edge.save_ca(appliance)
         yield from judge_tls(edge, edge.wait_for_tls(_TLS_WAIT_S))
     yield from judge_applied(wanted, values)
+    yield from judge_change(switch.broken_off())
 
 
 def judge_containers(running: Iterable[Running], expected: Iterable[str]) -> Iterator[Finding]:
@@ -117,10 +118,30 @@ def judge_tls(edge: Edge, trouble: str | None) -> Iterator[Finding]:
 
 def judge_applied(wanted: Settings, values: Mapping[str, str]) -> Iterator[Finding]:
     """Settings that were edited since the last `make up`, as far as the resolved values tell."""
-    for name, resolved in (("MODEL", "MODEL_NAME"), ("DOMAIN", "CADDY_SITE")):
-        if name == "MODEL" and external.named(wanted):
-            continue  # a name that is only shown
-        now, then = wanted[name].removeprefix("models/"), values.get(resolved, "")
-        if then and now not in (then, values.get("MODEL_FILE"), then.strip("[]")) and name not in values:
+    file, site = values.get("MODEL_FILE", ""), values.get("CADDY_SITE", "")
+    differs = {
+        # What an engine elsewhere is called is only shown.
+        "MODEL": file if file and not external.named(wanted) and _file_of(wanted["MODEL"]) != file else "",
+        "DOMAIN": site if wanted["DOMAIN"] != site.strip("[]") else "",
+    }
+    for name, then in differs.items():
+        if then and name not in values:
             fact = f"{name}={wanted[name]} in .env is not what runs ({then})"
             yield Finding("setting.not_applied", WARNING, fact, "`make up` applies it")
+
+
+def judge_change(broken_off: bool) -> Iterator[Finding]:
+    """Whether a change of model got stuck half-way."""
+    if broken_off:
+        fact = "a change of model goes on, or was ended in the middle: engine and proxy may be of two models"
+        yield Finding("model.half_changed", WARNING, fact, "where no `make model` runs any more, `make up` mends it")
+
+
+def _file_of(model: str) -> str:
+    """The file in models/ that MODEL means."""
+    name = model.removeprefix("models/")
+    try:
+        known, _ = models.named(name, models.load_catalog())
+    except Failure:
+        known = None
+    return known.file if known else name

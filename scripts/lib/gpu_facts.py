@@ -38,7 +38,8 @@ def _asked_nvidia(own_pids: frozenset[int]) -> tuple[tuple[Gpu, ...], str]:
         status, out, err = _smi(f"--query-gpu={','.join(asked)}")
         if status == 0:
             apps = _smi("--query-compute-apps=gpu_uuid,pid,used_memory")[1]
-            return nvidia(out, apps, own_pids), ""
+            if found := nvidia(out, apps, own_pids):
+                return found, ""
     return (), (out.strip() or err.strip()).splitlines()[0] if (out + err).strip() else f"exit status {status}"
 
 
@@ -47,7 +48,11 @@ def _smi(question: str) -> tuple[int, str, str]:
 
 
 def nvidia(listed: str, apps: str = "", own_pids: frozenset[int] = frozenset()) -> tuple[Gpu, ...]:
-    """Cards from nvidia-smi's CSV (MiB; "[N/A]" where a card does not tell). `apps` are gpu_uuid, pid, used_memory."""
+    """Cards from nvidia-smi's CSV (MiB; "[N/A]" where a card does not tell). `apps` are gpu_uuid, pid, used_memory.
+
+    Other lines are passed over: it puts warnings among them ("infoROM is corrupted at gpu ..."), and says in words that
+    there is no card.
+    """
     held: dict[str, int] = {}
     for line in apps.splitlines():
         uuid, pid, used = [*(part.strip() for part in line.split(",")), "", ""][:3]
@@ -55,14 +60,17 @@ def nvidia(listed: str, apps: str = "", own_pids: frozenset[int] = frozenset()) 
             held[uuid] = held.get(uuid, 0) + _bytes(used)
     cards = []
     for line in listed.splitlines():
-        index, uuid, name, memory, free, driver, compute = [*(part.strip() for part in line.split(",")), ""][:7]
+        parts = [part.strip() for part in line.split(",")]
+        if len(parts) < len(_ASKED) - 1 or not parts[0].isdecimal():
+            continue
+        index, uuid, name, memory, free, driver, compute = [*parts, ""][:7]
         free_bytes = _bytes(free) + held.get(uuid, 0)
         cards.append(Gpu(int(index), "nvidia", name, _bytes(memory), free_bytes, _numbers(driver), _numbers(compute)))
     return tuple(cards)
 
 
 def _bytes(mebibytes: str) -> int:
-    return int(mebibytes) * _MIB if mebibytes.isdigit() else 0
+    return int(mebibytes) * _MIB if mebibytes.isdecimal() else 0
 
 
 def _numbers(version: str) -> tuple[int, ...]:

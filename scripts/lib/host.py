@@ -102,6 +102,8 @@ class Host:
     model_files: Mapping[str, int] = field(default_factory=dict)
     # The first four bytes of each of them, as Latin-1 text; a file that could not be read is not in it.
     model_heads: Mapping[str, str] = field(default_factory=dict)
+    # Those of them that are links which lead nowhere inside of a container, and where they lead here.
+    model_links: Mapping[str, str] = field(default_factory=dict)
     # The shape of the one that MODEL means, as far as it tells; not to be replaced by CHATBOT_HOST_FACTS.
     model_shapes: Mapping[str, Shape] = field(default_factory=dict)
     # Names of the bots in compose/bots.

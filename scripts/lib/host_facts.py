@@ -89,6 +89,7 @@ def collect(settings: Settings, *, probe: bool = True) -> Host:
             wireguard=secret_files.there(paths.WIREGUARD / "server.json"),
             model_files={p.name: p.stat().st_size for p in sorted(paths.MODELS.glob("[!.]*")) if p.is_file()},
             model_heads=heads(paths.MODELS),
+            model_links=links(paths.MODELS),
             model_shapes=shapes.meant(settings["MODEL"]),
             bots=frozenset(p.stem for p in (paths.ROOT / "compose" / "bots").glob("*.yaml")),
             formats=frozenset(p.stem for folder in _FORMATS for p in folder.glob("[!_.]*.toml")),
@@ -233,6 +234,20 @@ def heads(folder: Path) -> dict[str, str]:
                     found[path.name] = file.read(4).decode("latin-1")
         except OSError:
             continue
+    return found
+
+
+def links(folder: Path) -> dict[str, str]:
+    """{file: where it leads} of links that do not lead to another file of `folder` by a relative path.
+
+    Containers have this folder alone, under another name.
+    """
+    found = {}
+    for path in sorted(folder.glob("[!.]*")):
+        if path.is_symlink() and path.is_file():
+            leads = Path(os.path.realpath(path))
+            if path.readlink().is_absolute() or not leads.is_relative_to(os.path.realpath(folder)):
+                found[path.name] = str(leads)
     return found
 
 

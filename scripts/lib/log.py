@@ -36,8 +36,13 @@ def _paint(code: str, text: str) -> str:
     return text if plain() or os.environ.get("NO_COLOR") else f"\033[{code}m{text}\033[0m"
 
 
-def _line(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+def _line(text: str, end: str = "\n") -> None:
+    try:
+        print(text, end=end, file=sys.stderr, flush=True)
+    except OSError:
+        # Whoever read along has left: `| head`, or a terminal whose connection broke. That must not break off work, and
+        # least of all what leads back from a change that failed.
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  for the rest of the process
 
 
 def step(text: str) -> None:
@@ -93,4 +98,4 @@ def size(count: float) -> str:
 
 def redraw(text: str, *, last: bool = False) -> None:
     """A line that replaces the one before it; only for terminals."""
-    print(f"\r\033[K    {text}", end="\n" if last else "", file=sys.stderr, flush=True)
+    _line(f"\r\033[K    {text}", end="\n" if last else "")

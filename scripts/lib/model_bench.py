@@ -119,6 +119,12 @@ def load_other(path: str) -> dict[str, Any]:
     if schema != SCHEMA:
         fact = f"COMPARE={path} has schema {schema}, this program writes {SCHEMA}: their figures differ in meaning"
         raise Failure("bench.compare_schema", fact, "measure that machine again with this version")
+    try:
+        # All that will be shown of it, before anything is measured.
+        _ = describe(run), table(run, run), differences(run, run)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        fact = f"COMPARE={path} is not whole: {type(error).__name__}: {error}"
+        raise Failure("bench.compare_unreadable", fact, hint) from error
     return run
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.util
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +24,15 @@ CHAT, EMBEDDING, RERANKER = USES = ("chat", "embedding", "reranker")
 WEIGHTS = (".gguf", ".ggml", ".bin")
 # Only this one holds a chat template.
 _TELLS = ".gguf"
+# What a field of catalog.toml may be, by its type here, and in words.
+_KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
+    "str": ((str,), "text"),
+    "int": ((int,), "a whole number"),
+    "float": ((int, float), "a number"),
+    "bool": ((bool,), "true or false"),
+}
+# In MODEL a colon stands before the quantisation; a slash would be a folder.
+_NAME = re.compile(r"[^/:\s][^/:\x00-\x1f]*")
 
 
 @dataclass(frozen=True)
@@ -121,12 +132,13 @@ def load_catalog(path: Path = paths.CATALOG) -> dict[str, Model]:
 def _model(name: str, entry: Mapping[str, Any]) -> Model:
     where = f"[{name}]"
     try:
+        _check_name(name)
         fields = dict(entry)
         source = _source(dict(fields.pop("source")))
         where = f"[{name}] use"
         if _use(fields) != CHAT:
             where = f"[{name}]"
-            return Model(name=name, file=_plain(fields.pop("folder")), format="", source=source, **fields)
+            return _typed(Model(name=name, file=_plain(fields.pop("folder")), format="", source=source, **fields))
         where = f"[{name}.files]"
         files = {label: _weights(Weights, given) for label, given in fields.pop("files").items()}
         where = f"[{name}] default"
@@ -140,7 +152,7 @@ def _model(name: str, entry: Mapping[str, Any]) -> Model:
         adapters = tuple(_weights(Adapter, given) for given in fields.pop("adapters", ()))
         where = f"[{name}]"
         fields |= {"file": chosen.file, "size": chosen.size, "sha256": chosen.sha256}
-        return Model(
+        model = Model(
             name=name,
             source=source,
             quantisation=quantisation,
@@ -150,9 +162,15 @@ def _model(name: str, entry: Mapping[str, Any]) -> Model:
             adapters=adapters,
             **fields,
         )
+        return _typed(model)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise Failure("catalog.invalid", f"models/catalog.toml, {where}: {what}", "correct the entry") from error
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ValueError("MODEL could not name it: no slash or colon can stand in its name")
 
 
 def _use(fields: Mapping[str, Any]) -> str:
@@ -167,7 +185,7 @@ def _source(given: dict[str, Any]) -> WheelSource | HubSource:
     kind = given.pop("kind")
     if kind not in kinds:
         raise ValueError(f"source kind {kind} is not known")
-    made: WheelSource | HubSource = kinds[kind](**given)
+    made: WheelSource | HubSource = _typed(kinds[kind](**given))
     return made
 
 
@@ -176,12 +194,26 @@ def _weights(kind: Any, given: Mapping[str, Any]) -> Any:
     _plain(made.file)
     if not isinstance(made.size, int) or made.size <= 0:
         raise ValueError(f"size {made.size!r} of {made.file} is no number of bytes")
+    _typed(made)
+    if not re.fullmatch(r"[0-9a-f]{64}|", made.sha256):
+        raise ValueError(f"sha256 {made.sha256!r} of {made.file} is not 64 hexadecimal digits in lower case")
+    return made
+
+
+def _typed(made: Any) -> Any:
+    """`made` itself. ValueError where one of its plain fields is of another kind than it should be."""
+    for each in dataclasses.fields(made):
+        kinds, words = _KINDS.get(str(each.type), ((), ""))
+        value = getattr(made, each.name)
+        if kinds and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):
+            raise ValueError(f"{each.name} is {value!r} and must be {words}")
     return made
 
 
 def _plain(file: str) -> str:
-    if Path(file).name != file:
-        raise ValueError(f"{file} is no plain file name")
+    # What begins with a dot is ours: drafts, locks, records.
+    if Path(file).name != file or file.startswith(".") or not file.isprintable() or not file:
+        raise ValueError(f"{file!r} is no plain file name")
     return file
 
 

@@ -48,11 +48,20 @@ def bot_and_model(s: Situation) -> Iterator[Finding]:
         yield Finding("model.not_gguf", ERROR, fact, "choose a GGUF model, or ENGINE=koboldcpp with KOBOLDCPP_SOURCE")
     elif s.engine != "external":
         yield from _head(s, s.model)
+    if s.engine != "external":
+        yield from link(s, s.model.file)
     if s.model.context and wanted.number("CONTEXT_SIZE") > s.model.context:
         fact = (
             f"CONTEXT_SIZE={wanted['CONTEXT_SIZE']} is beyond the {s.model.context} that {s.model.name} was trained on"
         )
         yield Finding("model.context_too_long", WARNING, fact, "answers get worse there; lower CONTEXT_SIZE")
+
+
+def link(s: Situation, file: str) -> Iterator[Finding]:
+    """A file in models/ that is there for this machine, and for no container."""
+    if leads := s.host.model_links.get(file):
+        fact = f"models/{file} is a link to {leads}, where the containers cannot follow it: they have models/ alone"
+        yield Finding("model.link_leads_out", ERROR, fact, "put the file itself there (`ln` without -s takes no space)")
 
 
 def _head(s: Situation, model: Model) -> Iterator[Finding]:

@@ -16,6 +16,9 @@ from scripts.lib.reckoning import Shape
 def shape(path: Path) -> Shape | None:
     """The shape of a whole GGUF file; None for another kind of file, and one that is cut off or damaged."""
     try:
+        # Of a pipe the opening would wait for ever.
+        if not path.is_file():
+            return None
         with path.open("rb") as file:
             if file.read(len(gguf.MAGIC)) != gguf.MAGIC:
                 return None

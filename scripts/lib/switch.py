@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from scripts.lib import dotenv, log, paths, resolve, services, settings
+from scripts.lib.download import error_is_no_space
 from scripts.lib.failure import Failure
 
 # A hold's length, and how often it is renewed: a command that was killed holds up nobody for long.
@@ -85,6 +86,9 @@ class Switch:
             if isinstance(reason, Failure) and reason.id == "service.unhealthy":
                 fact = f"{new['MODEL_NAME']} does not get well ({reason.fact}), so {old['MODEL_NAME']} answers again"
                 raise Failure("model.unfit", fact, "the lines above say why; choose another model") from reason
+            if error_is_no_space(reason):
+                fact = f"the disk is full, so {old['MODEL_NAME']} answers again"
+                raise Failure("disk.full", fact, "free some space and run the command again") from reason
             raise
 
     def _exchange(self, old: Mapping[str, str], new: Mapping[str, str]) -> None:
@@ -103,22 +107,34 @@ class Switch:
             self._command("hold", str(LEASE_S), "--turn-away")
             self._start("proxy")
         except BaseException as reason:
-            dotenv.write_private(self._env_file, text)
+            self._restore_env(text)
             self._back(old, reason, "engine", "proxy")
             raise
         self._before.unlink(missing_ok=True)
+        # A proxy that was given nothing new is the one of before, and still holds: the same model was chosen again.
+        with suppress(Failure):
+            self._command("release")
+
+    def _restore_env(self, text: str) -> None:
+        """What cannot be written any more, on a full disk, must not keep the old model from coming back."""
+        try:
+            if settings.read(self._env_file) != text:
+                dotenv.write_private(self._env_file, text)
+        except OSError as error:
+            log.warn(f"env.not_restored: .env still names the new model: {error.strerror} -> correct MODEL there")
 
     def _back(self, old: Mapping[str, str], reason: BaseException, *changed: str) -> None:
         log.warn(f"model.switch_failed: going back to {old['MODEL_NAME']}")
-        resolve.write(dict(old), self._resolved)
+        # Without it nothing was exchanged yet. By its name, because a full disk may be what went wrong.
+        if self._before.exists():
+            self._before.replace(self._resolved)
         try:
             for service in changed or ("engine",):
                 self._start(service)
         except Failure as failure:
             fact = f"{old['MODEL_NAME']} could not be started again: {failure.fact}"
             raise Failure("model.stuck", fact, "`make up` starts it; `make doctor` looks closer") from reason
-        self._before.unlink(missing_ok=True)
-        log.ok(f"{old['MODEL_NAME']} answers again; .env is as it was")
+        log.ok(f"{old['MODEL_NAME']} answers again")
 
     @contextmanager
     def _held(self) -> Iterator[None]:
@@ -170,6 +186,11 @@ class Switch:
 def earlier() -> dict[str, str]:
     """The values of the last `make up`, or of the model before a change that was broken off."""
     return resolve.earlier(_BEFORE) or resolve.earlier()
+
+
+def broken_off(before: Path = _BEFORE) -> bool:
+    """Whether a change was begun and neither finished nor taken back; also while one goes on."""
+    return before.exists()
 
 
 def forget() -> None:

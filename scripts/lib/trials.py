@@ -110,6 +110,16 @@ class _Process:
         return " / ".join(self.stack.log("engine").read_text(errors="replace").splitlines()[-_LOG_LINES:])
 
 
+def container_of(project: str) -> str:
+    """What a trial's container is called."""
+    return f"{project}-tune"
+
+
+def remove_left(project: str) -> None:
+    """Take away a trial whose command was killed outright: it would keep its memory, and go on for ever."""
+    docker_daemon.ask("rm", "--force", "--volumes", container_of(project), timeout=60)
+
+
 @dataclass
 class DockerStarter:
     """A container of the engine's own image, on no network; `service` is the engine's part of Compose's configuration.

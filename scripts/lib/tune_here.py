@@ -14,7 +14,7 @@ from scripts.lib import settings as operator
 from scripts.lib.dev_stack import DevStack
 from scripts.lib.failure import Failure
 from scripts.lib.reckoning import need
-from scripts.lib.trials import DockerStarter, NativeStarter, Starter
+from scripts.lib.trials import DockerStarter, NativeStarter, Starter, container_of
 from scripts.lib.tuning import Figures, Knobs, Outcome, Step, settings_of, thread_counts
 
 MARK = "make tune,"
@@ -81,7 +81,7 @@ def _composed() -> Plan:
     environment = {"CONTEXT_SIZE": str(context), "PROMPT_CACHE_MIB": "0"}
     service = appliance.config()["services"]["engine"]
     return Plan(
-        DockerStarter(service, f"{appliance.project}-tune", values["ENGINE_API"], environment),
+        DockerStarter(service, container_of(appliance.project), values["ENGINE_API"], environment),
         engine,
         values["MODEL_NAME"],
         Knobs(engine_values.threads(cores, wanted["ENGINE_CPUS"]), batch),

@@ -16,8 +16,10 @@ from typing import BinaryIO
 MAGIC = b"GGUF"
 _STRING, _ARRAY = 8, 9
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
-#: Nothing in a head is longer than this; a larger number means that these are not the bytes of a head.
+#: Nothing in a head is longer than this, in bytes; a larger number means that these are not the bytes of a head.
 _SANE = 1 << 28
+#: Nor has any so many fields, tensors, or texts in a list (the largest vocabularies have 262,144).
+_MOST_FIELDS, _MOST_TENSORS, _MOST_TEXTS = 1 << 16, 1 << 17, 1 << 22
 
 #: ggml knows four.
 _DIMENSIONS = 8
@@ -66,8 +68,9 @@ class Head:
         width = self._number(f"{architecture}.embedding_length")
         if not layers or not heads or not width:
             return None
-        told = self.values.get(f"{architecture}.attention.head_count_kv")
-        kv_heads = sum(map(int, told)) if isinstance(told, tuple) else layers * (int(told or 0) or heads)
+        name = f"{architecture}.attention.head_count_kv"
+        told = self.values.get(name)
+        kv_heads = sum(map(int, told)) if isinstance(told, tuple) else layers * (self._number(name) or heads)
         key = self._number(f"{architecture}.attention.key_length") or width // heads
         value = self._number(f"{architecture}.attention.value_length") or width // heads
         return tokens * kv_heads * (key + value) * 2
@@ -97,7 +100,7 @@ def read_head(path: Path) -> Head:
         if version not in (2, 3):
             raise BrokenFileError(f"GGUF version {version} is not one that can be read")
         tensors, pairs = reader.number("Q"), reader.number("Q")
-        if tensors > _SANE or pairs > _SANE:
+        if tensors > _MOST_TENSORS or pairs > _MOST_FIELDS:
             raise BrokenFileError("its head is damaged")
         values: dict[str, Value] = {}
         for _ in range(pairs):
@@ -142,23 +145,16 @@ class _Reader:
         return _SCALARS[kind]
 
     def _list(self) -> Value:
-        """Short lists of numbers; of others, whose items are passed over, the length."""
+        """Short lists of whole numbers; of others, whose items are passed over, the length. llama.cpp reads no lists of
+        lists."""
         kind, count = self.number("I"), self.number("Q")
-        if count > _SANE:
-            raise BrokenFileError("its head is damaged")
-        if kind in (_STRING, _ARRAY):
+        if kind == _STRING and count <= _MOST_TEXTS:
             for _ in range(count):
-                self._pass_over(kind)
+                self.take(self.number("Q"))
             return count
         code = self._code(kind)
         data = self.take(count * struct.calcsize("<" + code))
-        return struct.unpack(f"<{count}{code}", data) if count <= _LAYERS else count
-
-    def _pass_over(self, kind: int) -> None:
-        if kind == _STRING:
-            self.take(self.number("Q"))
-        else:
-            self._list()
+        return struct.unpack(f"<{count}{code}", data) if count <= _LAYERS and code not in "fd" else count
 
     def tensor_end(self) -> int:
         """Where the next tensor ends, counted from the place where the first one begins."""

@@ -14,7 +14,8 @@ from chatproxy.core.types import Idle, Text
 from chatproxy.errors import Busy, EngineFailure, EngineTimeout
 
 TICK_S = 0.5
-_LONGEST_ERROR = 65536
+# What is read of a refusal, in bytes and seconds: its status has said what counts.
+_LONGEST_ERROR, _ERROR_S = 65536, 5.0
 # Events told together at most: who counts tokens, to stop an engine that knows no end, must not get thousands at once.
 _MOST_TOGETHER = 32
 
@@ -83,11 +84,11 @@ def events(
     parser = parser or EventParser()
     deadline, silence = time.monotonic() + first_s, f"no first token within {first_s:g} s"
     body = json.dumps(payload).encode()
-    status, refusal = 0, b""
+    status, refusal, ends = 0, b"", deadline
     with closing(post(url, body, headers, tick_s=TICK_S)) as pieces:
         for piece in pieces:
             if isinstance(piece, Head):
-                status = piece.status
+                status, ends = piece.status, time.monotonic() + _ERROR_S
             elif piece and status != 200:
                 refusal = (refusal + piece)[:_LONGEST_ERROR]
             elif piece:
@@ -96,6 +97,8 @@ def events(
                     yield batch[first : first + _MOST_TOGETHER]
                     # The time that the consumer took is not the engine's.
                     deadline, silence = time.monotonic() + idle_s, f"silent for {idle_s:g} s"
+            if status not in (0, 200) and (len(refusal) == _LONGEST_ERROR or time.monotonic() > ends):
+                break
             if time.monotonic() > deadline:
                 raise EngineTimeout(f"{url}: {silence}")
             if piece is None:

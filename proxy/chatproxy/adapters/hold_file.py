@@ -61,7 +61,7 @@ class HoldFile:
             hold = Hold(float(told["until"]), told["turn_away"] is True)
         except FileNotFoundError:
             return _NONE
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
             _log.warning("%s cannot be read: %s", self._path, type(error).__name__)
             return _NONE
         return hold if math.isfinite(hold.until) else _NONE

@@ -187,7 +187,7 @@ class OpenAiEngine:
 
 def _read(event: dict[str, Any], reason: str | None) -> tuple[str, str | None]:
     """Text and finish reason of one event; the reason stays once it has been said (usage comes after it)."""
-    if "error" in event:
+    if event.get("error") is not None:
         raise EngineFailure(f"the engine reported {str(event['error'])[:300]!r} in mid-stream")
     choices = event.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else {}

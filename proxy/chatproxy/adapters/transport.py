@@ -65,6 +65,8 @@ def exchange(
                     return
     except httptools.HttpParserError as error:
         raise EngineFailure(f"{base}: not HTTP: {error}") from error
+    except httptools.HttpParserUpgrade as error:
+        raise EngineFailure(f"{base}: it wants to speak something else than HTTP") from error
     except OSError as error:
         raise EngineFailure(f"{base}: {error}") from error
 

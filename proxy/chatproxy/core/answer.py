@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -21,12 +21,13 @@ from chatproxy.core.access import Caller
 from chatproxy.core.asking import Ask, Asking, Question
 from chatproxy.core.generation import Finished, GenerationEvent, Generations, Place, Queued, Token, Waiting
 from chatproxy.core.grounding import Grounding
+from chatproxy.core.images import check_unpacked
 from chatproxy.core.limits import Permit
 from chatproxy.core.ports import History
 from chatproxy.core.running import Run, Running
 from chatproxy.core.rush import Rush
 from chatproxy.core.sampling import PRESETS
-from chatproxy.core.types import FinishReason, Generation, Message, Source, Status, Usage
+from chatproxy.core.types import FinishReason, Generation, Image, Message, Source, Status, Usage
 from chatproxy.core.window import Fitted, Window
 from chatproxy.errors import ChatProxyError, EngineFailure, InvalidRequest, NotFound
 
@@ -120,6 +121,7 @@ class Answers:
             with self._rush.turn():
                 ask = self._asking.of(question)
                 permit = held.enter_context(self._generations.permit(ask.caller))
+                self._check_images(question.images)
                 ask = self._grounding.look_up(ask)
                 if ask.rule is None:
                     place = held.enter_context(self._enter(ask, permit))
@@ -154,6 +156,12 @@ class Answers:
             return False
         run.cancel()
         return True
+
+    def _check_images(self, images: Sequence[Image]) -> None:
+        """Also for an answer that needs no model: nobody is to fill the store with what no model will look at."""
+        with suppress(EngineFailure):
+            self._window.check_images(images)
+        check_unpacked(images)
 
     def _known(self, question: Question) -> Ask | None:
         """What there is already of a question that has come before. Raises InvalidRequest for another one."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 
 from chatproxy.core.access import Caller
 from chatproxy.core.generation import GenerationEvent, Generations, Place
-from chatproxy.core.images import before_all
+from chatproxy.core.images import before_all, check_unpacked
 from chatproxy.core.ports import Bots
 from chatproxy.core.prompts import Formats, PromptFormat
 from chatproxy.core.running import Running
@@ -86,6 +86,7 @@ class Completions:
             texts = before_all(order.images, _whole(order.memory), _whole(order.prompt))
             with self._exchanged():
                 prompt = self._window.check(*texts, order.max_tokens, order.limit, order.images)
+            check_unpacked(order.images)
             generation = Generation(
                 prompt.text, order.max_tokens, order.stops, order.sampling, prompt.context_size, order.images
             )
@@ -98,6 +99,7 @@ class Completions:
         with self._generations.enter(order.caller, bot=bot.id) as place:
             with self._exchanged():
                 fitted = self._window.fit(prompt_format, bot, order.turns)
+            check_unpacked(fitted.prompt.images)
             stops = (*fitted.prompt.stops, *order.stops)
             sampling = _over(PRESETS[bot.sampling], order.sampling)
             yield Accepted(fitted.truncated)

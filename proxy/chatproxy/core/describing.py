@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from chatproxy.core.images import check_unpacked, read_image
 from chatproxy.core.knowledge import Block, Document, DocumentError
 from chatproxy.core.knowledge_ports import Describer
 from chatproxy.core.ports import Parser
-from chatproxy.errors import EngineFailure
+from chatproxy.errors import EngineFailure, InvalidRequest
 
 _HEAD = 16
 # What both engines decode (stb_image), by the first bytes.
@@ -51,9 +52,11 @@ class Described:
                 return _undescribed(document, f"pictures are, if they are PNG, JPEG or GIF, not {left_out}")
             if path.stat().st_size > _LARGEST:
                 return _undescribed(document, f"it is larger than {_LARGEST >> 20} MB")
-            caption = self._describer.describe(path.read_bytes(), kind)
-        except EngineFailure as error:
-            return _undescribed(document, str(error))
+            picture = path.read_bytes()
+            check_unpacked([read_image(picture, "the picture")], "the picture")
+            caption = self._describer.describe(picture, kind)
+        except (EngineFailure, InvalidRequest) as error:
+            return _undescribed(document, error.public if isinstance(error, InvalidRequest) else str(error))
         return replace(document, blocks=(*document.blocks, Block("caption", caption, page=1)))
 
 

@@ -37,6 +37,8 @@ _WINDOWED = {"gemma2": 2, "gemma3": 6, "gemma3n": 5, "gemma4": 6, "cohere2": 4, 
 # Of a model whose file does not tell: a Llama 2 7B in 4 bits (4 GB) needs 0.5 MB for a token, others less.
 _WEIGHT_BYTES_PER_CACHE_BYTE = 8000
 _UNTOLD = 400 * MB
+# No model has more layers; a file that says so is damaged, and a list for each of them would fill the memory.
+_MOST_LAYERS = 10_000
 # What a card's driver keeps for itself, and bits of an output layer's weight (Q6_K, in files of fewer bits too).
 _CARD = 512 * MB
 _OUTPUT_BITS = 6.5625
@@ -71,15 +73,16 @@ class Shape:
 
     @classmethod
     def of(cls, values: Mapping[str, object]) -> Shape | None:
-        """From a GGUF file's metadata, lists as sequences or as their lengths; None where it does not tell enough."""
+        """From a GGUF file's metadata, lists as sequences or as their lengths; None where it does not tell enough, or
+        what no model is like."""
         told = _Told(values)
         layers, width, heads = told("block_count"), told("embedding_length"), told("attention.head_count")
-        if not (layers and width and heads):
+        if not (0 < layers <= _MOST_LAYERS and width and heads):
             return None
         key, value = told("attention.key_length", width // heads), told("attention.value_length", width // heads)
         kept = layers - told("attention.shared_kv_layers")
         windowed = told.windowed(layers)
-        return cls(
+        shape = cls(
             told.architecture,
             layers,
             width,
@@ -98,16 +101,22 @@ class Shape:
             told("expert_used_count"),
             told("context_length"),
         )
+        return shape if parameters(shape) else None
 
     @classmethod
     def published(cls, facts: Mapping[str, object], context: int = 0) -> Shape:
-        """From the few numbers that models/catalog.toml gives. KeyError and TypeError where one is missing or wrong."""
+        """From the few numbers that models/catalog.toml gives. KeyError, TypeError, ValueError where one is missing or
+        wrong."""
         number = {name: fact for name, fact in facts.items() if isinstance(fact, int)}
         layers, width, heads = number["layers"], number["width"], number["heads"]
+        if not 0 < layers <= _MOST_LAYERS or min(number.values()) < 0 or not width * heads:
+            raise ValueError(f"no model has {layers} layers of {heads} heads and {width} values")
         architecture, every = str(facts.get("architecture", "llama")), number.get("every", 0)
         key = number.get("key", width // heads)
         value = number.get("value", key)
         kv = facts.get("kv_heads", heads)
+        if isinstance(kv, (list, tuple)) and len(kv) != layers:
+            raise ValueError(f"kv_heads are {len(kv)}, and there are {layers} layers")
         return cls(
             architecture,
             layers,
@@ -156,17 +165,17 @@ class _Told:
         self.architecture = str(values.get("general.architecture", ""))
 
     def __call__(self, name: str, otherwise: int = 0) -> int:
-        """One number; of a list, its largest."""
+        """One number; of a list, its largest. What is below 0 is none."""
         found = self._values.get(f"{self.architecture}.{name}")
         if isinstance(found, (list, tuple)):
-            return max((int(item) for item in found), default=otherwise)
-        return found if isinstance(found, int) else otherwise
+            found = max((int(item) for item in found), default=-1)
+        return found if isinstance(found, int) and found >= 0 else otherwise
 
     def each(self, name: str, layers: int, otherwise: int) -> tuple[int, ...]:
         """One number for each layer."""
         found = self._values.get(f"{self.architecture}.{name}")
         if isinstance(found, (list, tuple)) and len(found) >= layers:
-            return tuple(int(item) for item in found[:layers])
+            return tuple(max(0, int(item)) for item in found[:layers])
         return (self(name, otherwise),) * layers
 
     def length(self, name: str) -> int:

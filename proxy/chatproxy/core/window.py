@@ -78,6 +78,14 @@ class Window:
         except EngineFailure:
             return False
 
+    def check_images(self, images: Sequence[Image]) -> None:
+        """Raises InvalidRequest where the model does not take as many, EngineFailure where it cannot be asked."""
+        most = self._engine.most_images() if images else 0
+        if images and not most:
+            raise InvalidRequest("images: this model takes no images")
+        if len(images) > most:
+            raise InvalidRequest(f"images: this model takes at most {most} at once")
+
     def learn(self, conversation: str, prompt: str, tokens: int | None) -> None:
         """The engine has told how many tokens a conversation's prompt was: its next one goes on from there."""
         if tokens is None:
@@ -127,7 +135,7 @@ class Window:
         `limit` bounds prompt and answer together, in tokens. Raises ContextTooLong where there is no memory and the
         prompt does not fit, or where not even memory and the prompt's end do; InvalidRequest as `fit` does.
         """
-        self._check_images(images)
+        self.check_images(images)
         window = self.context_size()
         context = min(window, limit or window)
         budget = min(context, int(window * _USABLE)) - max_tokens
@@ -159,20 +167,12 @@ class Window:
         """(images left out, turns without them, how many turns may be dropped): with each image that goes, all turns
         are tried; only when none but the question's own are left do turns go too."""
         images, own = (sum(len(turn.images) for turn in some) for some in (turns, turns[-1:]))
-        self._check_images(turns[-1].images if own else ())
+        self.check_images(turns[-1].images if own else ())
         most = self._engine.most_images() if images else 0
         for dropped in range(max(0, images - most), images - own + 1):
             kept = _without_images(turns, dropped)
             cuts = self._cuts(kept, budget)
             yield dropped, kept, cuts if dropped == images - own else cuts[:1]
-
-    def _check_images(self, images: Sequence[Image]) -> None:
-        """Raises InvalidRequest where the model does not take as many."""
-        most = self._engine.most_images() if images else 0
-        if images and not most:
-            raise InvalidRequest("images: this model takes no images")
-        if len(images) > most:
-            raise InvalidRequest(f"images: this model takes at most {most} at once")
 
     def _taken_by(self, images: Sequence[Image]) -> str:
         if not images:

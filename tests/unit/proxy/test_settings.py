@@ -77,6 +77,13 @@ def test_mail_settings_that_do_not_go_together_stop_the_start(given: dict[str, s
     assert "s3cret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("key", ["ключ", "one\ntwo", "a\u00e4"])
+def test_a_key_that_no_header_can_hold_stops_the_start(key: str) -> None:
+    with pytest.raises(ConfigurationError, match="ENGINE_API_KEY_FILE") as caught:
+        Settings(engine_api_key=key)
+    assert key not in str(caught.value)
+
+
 @pytest.mark.parametrize("content", [None, "", b"\xff\xfe"])
 def test_a_secret_that_cannot_be_read_is_fatal(tmp_path: Path, content: str | bytes | None) -> None:
     secret = tmp_path / "token"

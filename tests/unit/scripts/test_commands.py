@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import stat
 import subprocess
 import sys
@@ -77,6 +78,57 @@ def test_a_defect_is_told_in_one_line_and_reported_in_full_in_a_file(capsys: pyt
 )
 def test_a_flag_is_off_where_it_says_so(given: dict[str, str], wanted: bool) -> None:
     assert cli.flag("GPU", given) is wanted
+
+
+_UNDOING = """
+import signal, sys, time
+from scripts.lib import cli
+if "nohup" in sys.argv:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+cli.undo_when_ended()
+try:
+    print("began", flush=True)
+    time.sleep(0.5 if "nohup" in sys.argv else 30)
+except KeyboardInterrupt:
+    print("undoing", flush=True)
+    time.sleep(0.5)
+    print("undone", flush=True)
+print("over", flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_kill_or_a_connection_that_breaks_undoes_and_does_so_once(number: signal.Signals) -> None:
+    words = [sys.executable, "-c", _UNDOING]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stdout.readline() == "began\n"
+        process.send_signal(number)
+        assert process.stdout.readline() == "undoing\n"
+        # `make` passes on what it was sent, and a shell tells its jobs what the kernel tells them too.
+        process.send_signal(number)
+        assert process.stdout.read() == "undone\nover\n"
+
+
+def test_under_nohup_a_connection_that_breaks_ends_nothing() -> None:
+    words = [sys.executable, "-c", _UNDOING, "nohup"]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stdout.readline() == "began\n"
+        process.send_signal(signal.SIGHUP)
+        assert process.stdout.read() == "over\n"
+
+
+def test_a_reader_who_has_left_does_not_break_off_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    monkeypatch.setattr(sys, "stderr", os.fdopen(writing, "w"))
+    log.step("first")
+    log.redraw("second")
+    log.error("third")
+
+
+@pytest.mark.parametrize("command", ["model", "tune", "bench-model"])
+def test_what_leaves_something_behind_undoes_it_when_it_is_ended(command: str) -> None:
+    assert "cli.undo_when_ended()" in (ROOT / "scripts" / command).read_text()
 
 
 def test_two_commands_do_not_change_the_appliance_at_once() -> None:

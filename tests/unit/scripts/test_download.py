@@ -136,6 +136,19 @@ def test_a_server_without_ranges_starts_over(mirror: Mirror, get: Callable[..., 
     assert get().read_bytes() == BODY
 
 
+def test_a_page_that_comes_instead_does_not_cost_what_has_arrived(mirror: Mirror, tmp_path: Path) -> None:
+    target, expected = tmp_path / "file.whl", Expected(len(BODY), SHA256)
+    _part(target).write_bytes(BODY[:400_000])
+    mirror.body, mirror.ranges = b"<html>please log in</html>", False
+    with pytest.raises(Failure) as raised:
+        download(mirror.url, target, expected, pause=lambda seconds: None)
+    assert raised.value.id == "download.failed" and "something of 26 bytes" in raised.value.fact
+    assert _part(target).read_bytes() == BODY[:400_000]
+    mirror.body, mirror.ranges = BODY, True
+    download(mirror.url, target, expected, pause=lambda seconds: None)
+    assert target.read_bytes() == BODY
+
+
 def test_a_wrong_checksum_leaves_nothing(get: Callable[..., Path], tmp_path: Path) -> None:
     with pytest.raises(Failure) as raised:
         get("0" * 64)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scripts.lib import compose, examine, observed
+from scripts.lib import compose, examine, models, observed, switch
 from scripts.lib.edge import Edge
 from scripts.lib.findings import Finding
 from scripts.lib.observed import Running
@@ -71,11 +72,30 @@ def test_tls_trouble_is_told_with_its_reason(domain: str) -> None:
 
 
 def test_settings_that_wait_for_make_up_are_pointed_at(wanted: Callable[..., Settings]) -> None:
-    values = {"MODEL_NAME": "smollm2-135m-instruct", "MODEL_FILE": "x.gguf", "CADDY_SITE": "localhost"}
+    file = "SmolLM2-135M-Instruct.Q4_1.gguf"
+    values = {"MODEL_NAME": "smollm2-135m-instruct", "MODEL_FILE": file, "CADDY_SITE": "localhost"}
     assert _ids(examine.judge_applied(wanted(), values)) == []
     assert _ids(examine.judge_applied(wanted(DOMAIN="chat.example.org"), values)) == ["setting.not_applied"]
     assert _ids(examine.judge_applied(wanted(MODEL="other.gguf"), values)) == ["setting.not_applied"]
     assert _ids(examine.judge_applied(wanted(), {})) == []
+    assert _ids(examine.judge_applied(wanted(), {**values, "CADDY_SITE": "[2001:db8::1]"})) == ["setting.not_applied"]
+    assert _ids(examine.judge_applied(wanted(DOMAIN="2001:db8::1"), {**values, "CADDY_SITE": "[2001:db8::1]"})) == []
+
+
+def test_another_quantisation_of_the_model_is_another_model(wanted: Callable[..., Settings]) -> None:
+    model = next(model for model in models.load_catalog().values() if len(model.files) > 1)
+    other = next(name for name in model.files if name != model.quantisation)
+    runs = {"MODEL_NAME": model.name, "MODEL_FILE": model.files[other].file}
+    assert _ids(examine.judge_applied(wanted(MODEL=f"{model.name}:{other}"), runs)) == []
+    assert _ids(examine.judge_applied(wanted(MODEL=f"models/{model.files[other].file}"), runs)) == []
+    assert _ids(examine.judge_applied(wanted(MODEL=model.name), runs)) == ["setting.not_applied"]
+
+
+def test_a_change_of_model_that_was_ended_in_the_middle_is_told(tmp_path: Path) -> None:
+    before = tmp_path / "before.env"
+    assert not switch.broken_off(before) and _ids(examine.judge_change(False)) == []
+    before.touch()
+    assert _ids(examine.judge_change(switch.broken_off(before))) == ["model.half_changed"]
 
 
 @pytest.mark.parametrize(

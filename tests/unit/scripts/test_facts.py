@@ -188,6 +188,21 @@ def test_the_first_bytes_of_weights_are_read(tmp_path: Path) -> None:
     assert host_facts.heads(tmp_path) == {"a.gguf": "GGUF", "b.bin": "\xff\xd8", "empty.gguf": ""}
 
 
+def test_a_link_that_leads_out_of_the_folder_leads_nowhere_in_a_container(tmp_path: Path) -> None:
+    models, data = tmp_path / "models", tmp_path / "data.gguf"
+    models.mkdir()
+    for file in (data, models / "own.gguf"):
+        file.write_bytes(b"GGUF")
+    (models / "out.gguf").symlink_to(data)
+    (models / "up.gguf").symlink_to("../data.gguf")
+    (models / "absolute.gguf").symlink_to(models / "own.gguf")
+    (models / "beside.gguf").symlink_to("own.gguf")
+    (models / "nowhere.gguf").symlink_to("gone.gguf")
+    (models / "round.gguf").symlink_to("round.gguf")
+    there, own = str(data.resolve()), str((models / "own.gguf").resolve())
+    assert host_facts.links(models) == {"out.gguf": there, "up.gguf": there, "absolute.gguf": own}
+
+
 def test_published_ports_are_told_apart_by_project() -> None:
     listed = (
         "chatbot\tchatbot-caddy-1\t0.0.0.0:80->80/tcp, :::80->80/tcp, 0.0.0.0:443->443/tcp, 0.0.0.0:443->443/udp\n"

@@ -37,6 +37,28 @@ def test_a_card_that_does_not_tell_its_memory_has_none_known() -> None:
     assert (card.memory, card.free, card.driver, card.compute) == (0, 0, (470, 82, 1), ())
 
 
+def test_what_is_no_card_among_nvidias_lines_is_passed_over() -> None:
+    said = "Unable to determine the device handle for GPU 0000:0B:00.0: Unknown Error\n"
+    after = "WARNING: infoROM is corrupted at gpu 0000:0B:00.0\n\n[N/A], a, b, c, d, e, f\n"
+    apps = "No running processes found\n,,\n"
+    assert gpu_facts.nvidia(said + TWO + after, apps) == gpu_facts.nvidia(TWO)
+    assert gpu_facts.nvidia("No devices were found\n") == ()
+
+
+@pytest.mark.parametrize(
+    ("said", "trouble"), [("No devices were found", "No devices were found"), ("", "exit status 0")]
+)
+def test_a_driver_that_answers_without_a_card_is_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, trouble: str
+) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\necho '{said}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    cards, told = gpu_facts.collect("")
+    assert told == trouble and not any(card.name for card in cards if card.vendor == "nvidia")
+
+
 def _node(drm: Path, name: str, **files: str) -> None:
     (drm / name / "device").mkdir(parents=True)
     for file, text in files.items():

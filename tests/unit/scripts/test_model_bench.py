@@ -93,7 +93,13 @@ def test_what_cannot_be_compared_is_refused_or_told(tmp_path: Path) -> None:
     assert model_bench.differences(run(), run()) == []
     other = run(load=model_bench.Load(512, 64, 3).as_json(), model={**run()["model"], "name": "other"})
     assert len(model_bench.differences(run(), other)) == 2
-    for text, finding in [("{}", "bench.compare_unreadable"), ('{"schema": 99}', "bench.compare_schema")]:
+    for text, finding in [
+        ("{}", "bench.compare_unreadable"),
+        ('{"schema": 99}', "bench.compare_schema"),
+        ('{"schema": 1}', "bench.compare_unreadable"),
+        (json.dumps(run(results=[])), "bench.compare_unreadable"),
+        (json.dumps(run(memory=None)), "bench.compare_unreadable"),
+    ]:
         file.write_text(text)
         with pytest.raises(Failure) as refused:
             model_bench.load_other(str(file))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -114,6 +115,8 @@ def test_a_file_tells_its_shape_and_a_half_one_does_not(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
     assert shapes.shape(path) is None and shapes.shape(tmp_path / "old.bin") is None
     assert shapes.shape(tmp_path / "none.gguf") is None
+    os.mkfifo(tmp_path / "pipe.gguf")
+    assert shapes.shape(tmp_path / "pipe.gguf") is None
 
 
 def test_the_file_that_model_means_is_read(tmp_path: Path) -> None:

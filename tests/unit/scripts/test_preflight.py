@@ -133,6 +133,7 @@ def test_a_fit_machine_has_no_findings(verdict: Callable[..., Verdict]) -> None:
         ("model.not_gguf", ERROR, {**DROPPED, "model_heads": {"my.gguf": ""}}, MINE),
         ("model.not_gguf", ERROR, {**DROPPED, "model_heads": {"my.gguf": "tjgg"}}, {**MINE, "ENGINE": "llamacpp"}),
         ("model.not_gguf", WARNING, {"model_heads": {"SmolLM2-135M-Instruct.Q4_1.gguf": "\0\0"}}, {}),
+        ("model.link_leads_out", ERROR, {**DROPPED, "model_links": {"my.gguf": "/data/my.gguf"}}, MINE),
         ("project.elsewhere", ERROR, {"elsewhere": ("/srv/chat",), "locked_out": True}, {}),
         ("project.secrets_missing", ERROR, {"locked_out": True}, {}),
         ("model.context_too_long", WARNING, {}, {"CONTEXT_SIZE": "16384"}),

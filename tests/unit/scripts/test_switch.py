@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -88,6 +91,7 @@ def test_the_engine_is_exchanged_when_no_answer_is_in_progress_and_the_proxy_whe
         "try-engine",
         "hold 120 --turn-away",
         "start proxy with new",
+        "release",
     ]
     assert (stack.folder / ".env").read_text() == ENV.replace("MODEL=old", "MODEL=new.gguf")
     assert resolve.earlier(stack.folder / "resolved.env") == NEW
@@ -120,6 +124,61 @@ def test_ctrl_c_leads_back_too(stack: Stack, step: str) -> None:
     with pytest.raises(KeyboardInterrupt):
         stack.run()
     stack.assert_as_before()
+
+
+class FullDisk:
+    """Stands for dotenv.write_private, whose disk has room for so many more files and then for none."""
+
+    def __init__(self, room: int) -> None:
+        self.room, self._write = room, dotenv.write_private
+
+    def __call__(self, path: Path, text: str) -> None:
+        self.room -= 1
+        if self.room < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self._write(path, text)
+
+
+@pytest.mark.parametrize("room", [0, 1, 2])
+def test_a_disk_that_is_full_does_not_keep_the_old_model_from_coming_back(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    monkeypatch.setattr(dotenv, "write_private", FullDisk(room))
+    with pytest.raises(Failure) as raised:
+        stack.run()
+    assert raised.value.id == "disk.full"
+    stack.assert_as_before()
+
+
+def test_a_disk_that_gets_full_at_last_keeps_the_setting_alone_from_coming_back(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stack.broken["proxy", "new"] = KeyboardInterrupt()
+    monkeypatch.setattr(dotenv, "write_private", FullDisk(3))
+    with pytest.raises(KeyboardInterrupt):
+        stack.run()
+    assert stack.serves == {"engine": "old", "proxy": "old"}
+    assert resolve.earlier(stack.folder / "resolved.env") == OLD
+    assert "env.not_restored: .env still names the new model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("step", ["engine", "proxy"])
+def test_a_reader_of_its_words_who_has_left_does_not_keep_the_old_model_from_coming_back(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    monkeypatch.setattr(sys, "stderr", os.fdopen(writing, "w"))
+    stack.broken[step, "new"] = Failure("service.unhealthy", f"{step} did not become healthy", "look")
+    with pytest.raises(Failure):
+        stack.run()
+    stack.assert_as_before()
+
+
+def test_the_same_model_once_more_holds_nobody_up(stack: Stack) -> None:
+    stack.switch().run(OLD, OLD, {"MODEL": "old"})
+    # Compose leaves a proxy as it is that is given nothing new, and with it its hold.
+    assert stack.done[-1] == "release"
 
 
 def test_an_engine_that_says_nothing_is_not_well(stack: Stack) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lib import dotenv, tune_here
+from scripts.lib import dotenv, paths, trials, tune_here
 from scripts.lib.failure import Failure
 from scripts.lib.trials import DockerStarter
 from scripts.lib.tuning import (
@@ -220,6 +220,19 @@ def test_a_trial_s_container_is_the_engine_s_own_cut_off_from_everything() -> No
     ):
         assert part in line
     assert "THREADS=2" not in line and "4096" not in line
+
+
+def test_a_trial_that_was_left_behind_goes_with_the_next_up_or_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/asked\n')
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    trials.remove_left("mine")
+    assert (tmp_path / "asked").read_text() == "rm --force --volumes mine-tune\n"
+    for command in ("up", "down"):
+        assert "trials.remove_left(" in (paths.ROOT / "scripts" / command).read_text()
 
 
 def test_two_models_must_fit_into_memory_unless_the_operator_accepts_that(capsys: pytest.CaptureFixture[str]) -> None:

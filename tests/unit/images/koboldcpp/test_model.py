@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,19 @@ def test_a_whole_gguf_passes_and_tells_its_contexts_memory(tmp_path: Path) -> No
     assert gguf.Head({}, 0).context_bytes(4096) is None
 
 
+def test_a_word_where_a_number_should_be_is_no_number() -> None:
+    plain = {"general.architecture": "llama", "llama.block_count": 2, "llama.embedding_length": 64}
+    values: dict[str, gguf.Value] = {**plain, "llama.attention.head_count": 8, "llama.attention.head_count_kv": "many"}
+    assert gguf.Head(values, 0).context_bytes(1) == 2 * 8 * (8 + 8) * 2
+
+
+def test_a_list_of_fractions_is_passed_over(tmp_path: Path) -> None:
+    field = struct.pack("<Q", 1) + b"a" + struct.pack("<IIQ2f", 9, 6, 2, float("nan"), float("inf"))
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + field)
+    assert gguf.read_head(path).values == {"a": 2}
+
+
 @pytest.mark.parametrize("magic", [b"lmgg", b"fmgg", b"tjgg"])
 def test_formats_before_gguf_pass(tmp_path: Path, magic: bytes) -> None:
     path = tmp_path / "Metharme-7b-4bit-Q4_1-GGML-V2.bin"
@@ -59,6 +73,10 @@ def test_formats_before_gguf_pass(tmp_path: Path, magic: bytes) -> None:
         (b"GGUF", "ends inside its head"),
         (b"GGUF\x01\0\0\0", "version 1"),
         (b"GGUF\x03\0\0\0" + b"\xff" * 16, "damaged"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 0, 1 << 17), "damaged"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 1 << 18, 0), "damaged"),
+        (b"GGUF" + struct.pack("<IQQQI", 3, 0, 1, 0, 9) + struct.pack("<IQ", 9, 1) * 5000, "damaged"),
+        (b"GGUF" + struct.pack("<IQQQIIQ", 3, 0, 1, 0, 9, 8, 1 << 23), "damaged"),
     ],
 )
 def test_what_is_no_model_is_refused(tmp_path: Path, content: bytes, message: str) -> None:

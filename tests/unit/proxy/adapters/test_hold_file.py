@@ -50,7 +50,13 @@ def test_one_whose_time_is_over_holds_nobody(tmp_path: Path) -> None:
     assert told == [(0.0, False)]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"until": "soon"}', '{"until": Infinity, "turn_away": false}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[]", "{}", '{"until": "soon"}', '{"until": Infinity, "turn_away": false}'),
+        f'{{"until": {10**400}, "turn_away": false}}',
+    ],
+)
 def test_one_that_makes_no_sense_holds_nobody(tmp_path: Path, text: str) -> None:
     (tmp_path / "hold.json").write_text(text)
     assert HoldFile(tmp_path / "hold.json").read() == Hold(0.0)

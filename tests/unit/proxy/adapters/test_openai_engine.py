@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from chatproxy.adapters import engine_stream
+from chatproxy.adapters.engine_stream import EngineRefused
 from chatproxy.adapters.openai_engine import OpenAiEngine
 from chatproxy.core.types import EngineEvent, Finish, Generation, Idle, Sampling, Text
 from chatproxy.core.warm_ports import CacheState
@@ -150,6 +153,25 @@ BROKEN = [
 def test_a_misbehaving_engine_is_a_typed_error(script: Script, error: type[Exception]) -> None:
     with server(script) as double, pytest.raises(error):
         list(engine_at(double.url, first_s=1.2, idle_s=1.2).generate(ORDER))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [[b"{}", *[b"x" * 60_000, 0.05] * 100], [b"{}", 30.0]],
+    ids=["without end", "left open"],
+)
+def test_a_refusal_keeps_nobody_waiting(body: list[bytes | float], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_stream, "_ERROR_S", 0.2)
+    began = time.monotonic()
+    with server([b"HTTP/1.1 401 Unauthorized\r\n\r\n", *body]) as double:
+        with pytest.raises(EngineRefused, match="HTTP 401"):
+            list(engine_at(double.url, first_s=60, idle_s=60).generate(ORDER))
+        assert time.monotonic() - began < 4
+
+
+def test_an_error_that_is_null_is_none() -> None:
+    with server(chunked(event("yes", "stop", error=None), b"data: [DONE]\n\n")) as double:
+        assert text_of(list(engine_at(double.url).generate(ORDER))) == "yes"
 
 
 def test_a_grammar_that_the_engine_cannot_read_is_the_askers_mistake() -> None:

@@ -98,8 +98,18 @@ def test_what_comes_behind_a_complete_answer_is_left() -> None:
         (OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nab\r\n",),
         (b"SSH-2.0-OpenSSH_9.2\r\n",),
         (OK + b"X: " + b"x" * 200_000,),
+        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nab",),
     ],
-    ids=["nothing", "half a head", "half a body", "no last chunk", "no chunk", "no HTTP", "a head without end"],
+    ids=[
+        "nothing",
+        "half a head",
+        "half a body",
+        "no last chunk",
+        "no chunk",
+        "no HTTP",
+        "a head without end",
+        "not HTTP any more",
+    ],
 )
 def test_no_complete_answer_is_a_failure(pieces: tuple[bytes, ...]) -> None:
     with server(*pieces) as url, pytest.raises(EngineFailure):

@@ -9,8 +9,9 @@ import pytest
 from chatproxy.core.describing import Described
 from chatproxy.core.knowledge import Block, Document, DocumentError
 from chatproxy.errors import EngineFailure
+from tests.unit.proxy.pictures import picture, swollen
 
-PNG, JPEG, WEBP = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"RIFF\x00\x00\x00\x00WEBP"
+PNG, JPEG, GIF, WEBP = picture(), picture("JPEG"), picture("GIF"), b"RIFF\x00\x00\x00\x00WEBP"
 READ = Document("sign", (Block("text", "OPEN 9-17", page=1),), warnings=("a warning",))
 
 
@@ -49,7 +50,7 @@ def parsed(tmp_path: Path, data: bytes, describer: FakeDescriber, reader: FakeRe
     return Described(reader or FakeReader(), describer).parse(path, "", "sign.png")
 
 
-@pytest.mark.parametrize(("data", "kind"), [(PNG + b"..", "image/png"), (JPEG, "image/jpeg"), (b"GIF89a", "image/gif")])
+@pytest.mark.parametrize(("data", "kind"), [(PNG + b"..", "image/png"), (JPEG, "image/jpeg"), (GIF, "image/gif")])
 def test_a_description_stands_beside_the_text_in_the_picture(tmp_path: Path, data: bytes, kind: str) -> None:
     describer = FakeDescriber()
     document = parsed(tmp_path, data, describer)
@@ -89,6 +90,14 @@ def test_a_picture_too_large_for_the_engine_is_told(tmp_path: Path) -> None:
     describer = FakeDescriber()
     document = parsed(tmp_path, PNG + bytes(16 << 20), describer)
     assert "larger than 16 MB" in document.warnings[-1]
+    assert describer.looked == []
+
+
+def test_a_picture_that_would_fill_the_engines_memory_is_not_shown_to_it(tmp_path: Path) -> None:
+    describer = FakeDescriber()
+    document = parsed(tmp_path, swollen(1 << 20), describer)
+    assert document.blocks == READ.blocks
+    assert "it was not described: the picture: holds more than" in document.warnings[-1]
     assert describer.looked == []
 
 

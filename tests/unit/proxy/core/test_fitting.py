@@ -52,6 +52,25 @@ def test_a_head_that_tells_too_little_has_no_shape() -> None:
     assert Shape.of({}) is None
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"llama.block_count": 4_000_000_000},
+        {"llama.block_count": -1},
+        {"llama.embedding_length": -64},
+        {"llama.embedding_length": 1, "llama.feed_forward_length": 0, "tokenizer.ggml.tokens": 0},
+    ],
+)
+def test_a_head_that_is_like_no_model_has_no_shape(wrong: dict[str, object]) -> None:
+    assert Shape.of(gguf() | wrong) is None
+
+
+def test_what_is_below_nothing_is_not_told() -> None:
+    assert Shape.of(gguf(attention__head_count_kv=-1, attention__key_length=-5)) == Shape.of(gguf())
+    told = Shape.of(gguf(attention__head_count_kv=[2, -2, 4, 0]))
+    assert told and told.kv_heads == (2, 0, 4, 0)
+
+
 def test_lists_of_the_tokenizer_are_counted_whether_they_are_there_or_only_their_length() -> None:
     counted = Shape.of(gguf() | {"tokenizer.ggml.merges": 7})
     listed = Shape.of(gguf() | {"tokenizer.ggml.tokens": ["a"] * 1000, "tokenizer.ggml.merges": ["a b"] * 7})

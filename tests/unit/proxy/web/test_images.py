@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from werkzeug.test import TestResponse
 
-from chatproxy.core.types import IMAGE_MARK
+from chatproxy.core.types import IMAGE_MARK, Rule
 from tests.unit.proxy.fakes import FakeEngine, World
-from tests.unit.proxy.pictures import encoded, picture
+from tests.unit.proxy.pictures import encoded, picture, swollen
 
 RED, BLUE = (encoded(picture(colour=colour)) for colour in ("red", "blue"))
+SWOLLEN = encoded(swollen(1 << 20))
 URI = encoded(picture(), "image/png")
 
 
@@ -64,6 +66,32 @@ def test_a_model_that_cannot_see_refuses_before_anything_is_stored(path: str, bo
     assert "this model takes no images" in response.get_data(as_text=True)
     assert not world.history.all_messages and not world.history.kept_images
     assert not world.engine.generations
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/v1/chat", {"message": "What?", "images": [SWOLLEN]}),
+        ("/v1/chat/completions", openai(WHAT, shown({"url": f"data:image/png;base64,{SWOLLEN}"}))),
+        ("/api/generate", {"model": "model", "prompt": "What?", "images": [SWOLLEN], "raw": True}),
+        ("/api/v1/generate", {"prompt": "What?", "images": [SWOLLEN]}),
+    ],
+)
+def test_an_image_that_would_fill_the_engines_memory_does_not_reach_it(path: str, body: dict[str, Any]) -> None:
+    world = seeing()
+    response = world.client().post(path, json=body)
+    assert response.status_code == 400
+    assert "holds more than its 1 x 1 pixels" in response.get_data(as_text=True)
+    assert not world.engine.generations and not world.history.all_messages and not world.history.kept_images
+
+
+def test_a_rule_stores_no_images_that_no_model_looks_at() -> None:
+    world = World()
+    world.bots.bots["assistant"] = replace(world.bots.bots["assistant"], rules=(Rule(("hello",), "Hi."),))
+    client = world.client()
+    assert client.post("/api/v1/chat", json={"message": "hello", "images": [RED]}).status_code == 400
+    assert not world.history.all_messages and not world.history.kept_images
+    assert client.post("/api/v1/chat", json={"message": "hello"}).json["answer"] == "Hi."  # type: ignore[index]
 
 
 def _said(response: TestResponse) -> str:
