@@ -65,7 +65,7 @@ test-long: ## The tests that take minutes [KILLS=1000] [ARGS=...]
 	@scripts/test-long
 lint: ## Style, types, shell, Dockerfiles and YAML
 	@scripts/lint
-audit: ## Known weaknesses in code, Dockerfiles and pins [OFFLINE=1: without asking about the pins]
+audit: ## Known weaknesses in code, Dockerfiles and pins, and a bill of materials per image [OFFLINE=1: without asking about the pins]
 	@scripts/audit
 bench: ## Figures, not tests: footprint latency throughput streams prefix cancel fairness embeddings backends widget material knowledge ingestion retrieval fit [ONLY=latency]
 	@scripts/bench

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from scripts.lib import paths
+from scripts.lib import paths, sbom
 
 
 @pytest.mark.long
@@ -18,4 +18,5 @@ def test_every_finding_is_explained() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "NOT CHECKED: OFFLINE=1" in done.stderr
+    assert {file.name.removesuffix(".cdx.json") for file in sbom.FOLDER.glob("*.cdx.json")} >= set(sbom.IMAGES)
     assert "bandit: " in done.stderr and "checkov: " in done.stderr
