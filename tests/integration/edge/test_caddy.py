@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from scripts.lib import paths
+from scripts.lib import paths, venv
 
 PUBLIC = "chat.example.org"
 CADDYFILE = paths.ROOT / "compose" / "caddy"
@@ -177,6 +177,18 @@ def test_browsers_keep_to_tls_on_a_public_name_alone(public: int, start: Start) 
     assert header(public, PUBLIC, "Strict-Transport-Security") == "max-age=63072000"
     assert header(public, PUBLIC, "Server") is None
     assert header(start("localhost", "internal"), "localhost", "Strict-Transport-Security") is None
+
+
+@pytest.mark.long
+def test_sslyze_finds_nothing_against_mozillas_advice(public: int) -> None:
+    """All but the certificate's path: it is the tests' own authority that signs it."""
+    words = [venv.ensure_audit().parent / "sslyze", f"--sni={PUBLIC}", "--mozilla_config=intermediate"]
+    told = subprocess.run([*words, f"127.0.0.1:{public}"], capture_output=True, text=True, check=False).stdout
+    _, looked, verdict = told.partition('against Mozilla\'s "intermediate" configuration')
+    assert looked, told
+    deviations = [line.split()[1].rstrip(":") for line in verdict.splitlines() if line.strip().startswith("* ")]
+    assert deviations == ["certificate_path_validation"], verdict
+    assert "OK - Not vulnerable to Heartbleed" in told and "OK - Compression disabled" in told
 
 
 def test_a_client_that_dribbles_its_request_is_cut_off(public: int) -> None:
