@@ -107,7 +107,11 @@ def with_values(current: str, values: Mapping[str, str], remark: str = "", mark:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Put `text` at `path` with mode 0600 in one step: a reader finds the old file or the new one, never half."""
+    """Put `text` at `path` with mode 0600 in one step: a reader finds the old file or the new one, never half.
+
+    Where it is a link, the file that it leads to is written; whose it was, it stays, also where root writes.
+    """
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -116,6 +120,9 @@ def write_private(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         Path(draft).chmod(0o600)
+        if os.geteuid() == 0 and path.exists():
+            before = path.stat()
+            os.chown(draft, before.st_uid, before.st_gid)
         Path(draft).replace(path)
     except BaseException:
         Path(draft).unlink(missing_ok=True)
