@@ -1,6 +1,6 @@
 # Every target is one command in scripts/. `make help` is built from the comments behind the targets.
 .DEFAULT_GOAL := help
-.PHONY: help up down restart status logs doctor models model tune bench-model key keys admin admins ingest sources wg-peer wg-peers wg-peer-remove dev test test-stack test-long lint bench
+.PHONY: help up down restart status logs doctor models model tune bench-model key keys admin admins ingest sources wg-peer wg-peers wg-peer-remove dev test test-stack test-long lint audit bench
 
 ##@ Run it
 up: ## From a bare machine to a working chat; later: apply what changed [GPU=1] [any setting, as SOURCES=packages]
@@ -65,6 +65,8 @@ test-long: ## The tests that take minutes [KILLS=1000] [ARGS=...]
 	@scripts/test-long
 lint: ## Style, types, shell, Dockerfiles and YAML
 	@scripts/lint
+audit: ## Known weaknesses in code, Dockerfiles and pins [OFFLINE=1: without asking about the pins]
+	@scripts/audit
 bench: ## Figures, not tests: footprint latency throughput streams prefix cancel fairness embeddings backends widget material knowledge ingestion retrieval fit [ONLY=latency]
 	@scripts/bench
 help: ## This list

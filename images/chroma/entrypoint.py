@@ -50,7 +50,7 @@ def main() -> None:
     os.environ.setdefault("CHROMA_INNER_PORT", "8001")
     os.environ.setdefault("CHROMA_LISTEN", ":8000")
     # In a container that is its internal network; natively it is set to loopback.
-    os.environ.setdefault("CHROMA_BIND", "0.0.0.0")  # noqa: S104
+    os.environ.setdefault("CHROMA_BIND", "0.0.0.0")  # noqa: S104 - internal network
     # Chroma reports usage to its maker unless told not to; nothing leaves this machine.
     os.environ["ANONYMIZED_TELEMETRY"] = "False"
     children = _start()

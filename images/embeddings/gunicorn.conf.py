@@ -16,7 +16,7 @@ threads = 32
 timeout = 300
 graceful_timeout = 30
 # gunicorn touches a file to show that it lives; on a read-only file system only memory can hold it.
-worker_tmp_dir = "/dev/shm"  # noqa: S108
+worker_tmp_dir = "/dev/shm"  # noqa: S108 - the container's own
 control_socket_disable = True
 accesslog = None
 errorlog = "-"

@@ -18,7 +18,7 @@ from chatproxy.settings import Settings
 
 _HINTS = {
     "name": "as NAME=anna",
-    "password": "the first line of PASSWORD_FILE; leave that out, and one is made up",
+    "password": "the first line of PASSWORD_FILE; leave that out, and one is made up",  # nosec B105 - a hint
 }
 
 

@@ -63,7 +63,7 @@ def ensure() -> bool:
     log.step(f"making the base image {TAG} with debootstrap")
     _install_debootstrap()
     # Device nodes and set-uid files must survive until `tar` reads them, so not on a nodev or noexec /tmp.
-    scratch = "/var/tmp" if Path("/var/tmp").is_dir() else None  # noqa: S108
+    scratch = "/var/tmp" if Path("/var/tmp").is_dir() else None  # noqa: S108 - mkdtemp makes a folder of its own in it
     folder = Path(tempfile.mkdtemp(prefix="chatbot-base-", dir=scratch))
     try:
         root = folder / "root"

@@ -59,7 +59,7 @@ def install_toml() -> None:
     log.step("installing python3-tomli")
     apt.update()
     apt.install(["python3-tomli"])
-    os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606
+    os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606 - our own words, no shell
 
 
 def write_env_file() -> None:

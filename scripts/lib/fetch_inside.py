@@ -12,7 +12,7 @@ from scripts.lib.models import Model
 from scripts.lib.settings import Settings
 
 _CA_INSIDE = "/etc/ssl/host-ca.pem"
-_TOKEN_INSIDE = "/run/secrets/model_token"  # noqa: S105  a path
+_TOKEN_INSIDE = "/run/secrets/model_token"  # noqa: S105  a path, not the token
 
 
 def fetch_model(model: Model, wanted: Settings, values: Mapping[str, str]) -> None:

@@ -38,7 +38,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # What the library raises over answers of another kind than it knows.
 _NONSENSE = (AttributeError, KeyError, TypeError)
-_TOKEN_HINT = "accept its licence on its page there, and name a file with your access token in MODEL_TOKEN_FILE"  # noqa: S105
+_TOKEN_HINT = "accept its licence on its page there, and name a file with your access token in MODEL_TOKEN_FILE"  # noqa: S105 - a hint
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Remote:
 class Hub:
     """Asks the hub. Every method raises Failure: `model.gated`, `model.source_gone`, `model.source_unreachable`."""
 
-    def __init__(
+    def __init__(  # nosec B107 - empty: without a token
         self, token: str = "", endpoint: str | None = None, pause: Callable[[float], None] = time.sleep
     ) -> None:
         """`endpoint` is another hub's address; None = HF_ENDPOINT, else the library's own."""

@@ -1,10 +1,11 @@
-"""The virtual environment for everything that runs natively: tests, linters, `make dev`."""
+"""The virtual environment for everything that runs natively: tests, linters, `make dev`; and that of `make audit`."""
 
 from __future__ import annotations
 
 import hashlib
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from scripts.lib import apt, log, paths, pip_settings, shell, sources
@@ -19,14 +20,25 @@ _PINS = (
     "images/caddy/requirements.txt",
     "tests/requirements.txt",
 )
+_AUDIT_PINS = ("tests/audit/requirements.txt",)
 _STAMP = ".requirements"
 _HINT = "the lines above say what pip missed; the package index has to be reachable"
 
 
 def ensure(folder: Path = paths.VENV) -> Path:
     """The environment's Python, with every pin of the project installed. A second call takes no time."""
+    # torch first: its CPU build has another version string than the package index's, which brings gigabytes of CUDA.
+    return _ensure(folder, _PINS, first=_torch)
+
+
+def ensure_audit(folder: Path = paths.AUDIT_VENV) -> Path:
+    """The Python of `make audit`'s own environment, made in the same way."""
+    return _ensure(folder, _AUDIT_PINS, first=list)
+
+
+def _ensure(folder: Path, pins: Sequence[str], first: Callable[[], list[str]]) -> Path:
     python = folder / "bin" / "python"
-    files = [paths.ROOT / name for name in _PINS]
+    files = [paths.ROOT / name for name in pins]
     stamp = _digest(files)
     if python.exists() and _read(folder / _STAMP) == stamp:
         return python
@@ -34,8 +46,8 @@ def ensure(folder: Path = paths.VENV) -> Path:
     if not _has_pip(python):
         _create(folder)
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
-    # torch first: its CPU build has another version string than the package index's, which brings gigabytes of CUDA.
-    _run([*pip, *_torch()], "installing torch")
+    if words := first():
+        _run([*pip, *words], f"installing {words[0]}")
     for file in files:
         _run([*pip, "--no-deps", "-r", str(file)], f"installing {file.relative_to(paths.ROOT)}")
     (folder / _STAMP).write_text(stamp, encoding="ascii")

@@ -50,7 +50,7 @@ def judge(perf: dict[str, int], before: Busy | None, now: float) -> tuple[Busy |
 def check(port: int, state_file: Path, pid_file: Path, wedged_after: float) -> int:
     """Look once, say what was seen, and kill a wedged engine. The exit code: 0 is healthy."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/extra/perf", timeout=_TIMEOUT) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/extra/perf", timeout=_TIMEOUT) as answer:  # nosec B310 - our own http address
             perf = json.load(answer)
         busy, stuck = judge(perf, _remembered(state_file), time.monotonic())
     except (OSError, ValueError, KeyError, TypeError) as error:

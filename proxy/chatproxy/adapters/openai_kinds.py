@@ -78,7 +78,7 @@ LLAMA_CPP = Kind(
         "typical": "typical_p",
         "rep_pen": "repeat_penalty",
         "rep_pen_range": "repeat_last_n",
-        "ban_eos_token": "ignore_eos",
+        "ban_eos_token": "ignore_eos",  # nosec B105 - a field's name
         "grammar": "grammar",
     },
     # Word after each batch of a prompt that is being read. It notices that a client has left only when it writes to it:
@@ -94,7 +94,7 @@ VLLM = Kind(
         "top_k": "top_k",
         "min_p": "min_p",
         "rep_pen": "repetition_penalty",
-        "ban_eos_token": "ignore_eos",
+        "ban_eos_token": "ignore_eos",  # nosec B105 - a field's name
     },
     tokenize=lambda text, model: ("/tokenize", {"model": model, "prompt": text, "add_special_tokens": True}),
     count=lambda answer: whole(answer, "count"),

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
-from xml.etree.ElementTree import Element, ParseError
+from xml.etree.ElementTree import Element, ParseError  # nosec B405 - names alone; defusedxml parses
 
 from defusedxml import ElementTree
 from defusedxml.common import DefusedXmlException

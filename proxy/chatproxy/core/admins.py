@@ -55,7 +55,7 @@ class Admins:
 
     # --- who there is -----------------------------------------------------------------------------------------------
 
-    def set_password(self, name: str, password: str = "") -> str:
+    def set_password(self, name: str, password: str = "") -> str:  # nosec B107 - empty: one is made up
         """Make an admin, or give one another password; without one it is made up. Returns it.
 
         Whoever is logged in under that name is logged out. Raises InvalidRequest naming the field.

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,28 +11,13 @@ import pytest
 
 from scripts.lib import gpus
 from scripts.lib.host import GB, Gpu, Host
+from tests.unit.compose.configured import COMPOSE, config
 
-ROOT = Path(__file__).resolve().parents[3]
 FIRST = Gpu(0, "nvidia", "NVIDIA L4", 23 * GB, 22 * GB, (570, 133, 7), (8, 9))
 SECOND = replace(FIRST, index=1)
 RADEON = Gpu(0, "amd", "Radeon", 16 * GB, 15 * GB, node="/dev/dri/renderD128")
 HOST = Host(render_group=104)
-COMPOSE = shutil.which("docker")
 pytestmark = pytest.mark.skipif(COMPOSE is None, reason="docker's command is not installed")
-
-
-def config(*files: str, **environment: str) -> dict[str, Any]:
-    """The whole configuration without a `.env`, as `docker compose config` prints it."""
-    assert COMPOSE
-    words = [COMPOSE, "compose", "--project-directory", str(ROOT), "--env-file", "/dev/null", "--profile", "engine"]
-    words += [word for file in files for word in ("-f", str(ROOT / file))]
-    home = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    done = subprocess.run(
-        [*words, "config", "--format", "json"], env={**home, **environment}, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    read: dict[str, Any] = json.loads(done.stdout)
-    return read
 
 
 def engine(use: gpus.Use | None, folder: Path) -> dict[str, Any]:
