@@ -160,5 +160,8 @@ def _told(repository: str, error: Exception) -> Failure:
     if status == 404:
         return Failure("model.source_gone", f"the model hub knows nothing of {repository}", "choose another model")
     reason = f"it answered {status}" if status else (str(error).splitlines() or [type(error).__name__])[0]
-    hint = "is it reachable from here? Run the command again; what has arrived is kept"
+    hint = (
+        "is it reachable from here? Run the command again, what has arrived is kept; or set HF_ENDPOINT to a mirror; "
+        "or copy the file into models/ yourself"
+    )
     return Failure("model.source_unreachable", f"the model hub does not tell about {repository}: {reason}", hint)
