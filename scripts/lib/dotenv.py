@@ -91,7 +91,9 @@ def with_values(current: str, values: Mapping[str, str], remark: str = "", mark:
     lines = current.splitlines(keepends=True)
     told = [f"# {remark}{newline}"] if remark else []
     for name, value in values.items():
-        pattern = re.compile(rf"^(\ufeff?\s*(?:export\s+)?{re.escape(name)}\s*=\s*)(.*?)(\s+#.*)?(\r?\n?)$", re.DOTALL)
+        pattern = re.compile(
+            rf"^(\ufeff?\s*(?:export\s+)?{re.escape(name)}\s*=[ \t]*)(.*?)(\s+#.*)?(\r?\n?)$", re.DOTALL
+        )
         found = [number for number, line in enumerate(lines) if pattern.match(line)]
         if not found:
             if lines and not lines[-1].endswith("\n"):
@@ -100,14 +102,20 @@ def with_values(current: str, values: Mapping[str, str], remark: str = "", mark:
             continue
         at = found[-1]
         if parts := pattern.match(lines[at]):
-            lines[at] = f"{parts[1]}{quote(value)}{parts[3] or ''}{parts[4]}"
+            # Behind `NAME=` a comment may stand at once, in the value's place.
+            comment = (f" {parts[2]}" if parts[2].startswith("#") else "") + (parts[3] or "")
+            lines[at] = f"{parts[1]}{quote(value)}{comment}{parts[4]}"
         above = lines[at - 1] if at else ""
         lines[at - bool(mark and above.startswith(f"# {mark}")) : at] = told
     return "".join(lines)
 
 
 def write_private(path: Path, text: str) -> None:
-    """Put `text` at `path` with mode 0600 in one step: a reader finds the old file or the new one, never half."""
+    """Put `text` at `path` with mode 0600 in one step: a reader finds the old file or the new one, never half.
+
+    Where it is a link, the file that it leads to is written; whose it was, it stays, also where root writes.
+    """
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -116,6 +124,9 @@ def write_private(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         Path(draft).chmod(0o600)
+        if os.geteuid() == 0 and path.exists():
+            before = path.stat()
+            os.chown(draft, before.st_uid, before.st_gid)
         Path(draft).replace(path)
     except BaseException:
         Path(draft).unlink(missing_ok=True)

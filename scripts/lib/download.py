@@ -143,7 +143,7 @@ def _until_whole(order: _Order, part: Path, progress: Progress, pause: Callable[
             problem: Exception = error
             if error.code in (401, 403, 404, 410):
                 raise _refused(part, error.code) from error
-        except (http.client.HTTPException, OSError) as error:
+        except (http.client.HTTPException, OSError, ValueError) as error:  # the last for an address that is none
             if error_is_no_space(error):
                 raise no_space(part) from error
             problem = error

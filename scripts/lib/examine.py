@@ -36,7 +36,7 @@ def _stack(appliance: Compose, wanted: Settings, values: Mapping[str, str]) -> I
     yield from judge_containers(running, expected)
     proxy = next((one for one in running if one.service == "proxy"), None)
     if proxy is not None and proxy.state == "running":
-        yield from judge_readyz(observed.readyz_inside(appliance))
+        yield from judge_readyz(observed.readyz_inside(appliance), _elsewhere(values))
     if values.get("GPU"):
         yield from judge_layers(values, appliance.logs("engine", _WHOLE_LOG))
     caddy_runs = any(one.service == "caddy" and one.state == "running" for one in running)
@@ -78,14 +78,20 @@ def _past(one: Running) -> Iterator[Finding]:
         yield Finding("service.restarting", WARNING, f"{one.service} was restarted {one.restarts} times", hint)
 
 
-def judge_readyz(answer: Mapping[str, Any] | None) -> Iterator[Finding]:
+def _elsewhere(values: Mapping[str, str]) -> str:
+    return values.get("ENGINE_URL_RESOLVED", "") if values.get("ENGINE_RESOLVED") == "external" else ""
+
+
+def judge_readyz(answer: Mapping[str, Any] | None, engine_url: str = "") -> Iterator[Finding]:
+    """What the proxy misses; `engine_url` is where an engine elsewhere answers, whose log is not here."""
     if answer is None:
         fact = "the proxy does not answer /readyz, not even from inside its container"
         yield Finding("proxy.no_answer", ERROR, fact, "`make logs SERVICE=proxy`, then `make restart SERVICE=proxy`")
         return
     for name, check in answer.get("checks", {}).items():
         if not check.get("ok"):
-            hint = f"`make logs SERVICE={name}`; the proxy recovers by itself once {name} is back"
+            look = f"see that {engine_url} answers from a container here" if name == "engine" and engine_url else ""
+            hint = f"{look or f'`make logs SERVICE={name}`'}; the proxy recovers by itself once {name} is back"
             fact = f"the proxy cannot use {name}: {check.get('reason', 'no reason given')}"
             yield Finding("proxy.not_ready", ERROR, fact, hint)
 

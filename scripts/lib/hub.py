@@ -35,6 +35,9 @@ _ATTEMPTS = 5
 # Seconds of silence; the library's own client would wait for ever.
 _TIMEOUT_S = 20.0
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+# What the library raises over answers of another kind than it knows.
+_NONSENSE = (AttributeError, KeyError, TypeError)
 _TOKEN_HINT = "accept its licence on its page there, and name a file with your access token in MODEL_TOKEN_FILE"  # noqa: S105 - a hint
 
 
@@ -73,9 +76,9 @@ class Hub:
         if _COMMIT.fullmatch(revision):
             return revision
         info = self._ask(repository, lambda: self._api.model_info(repository, revision=revision))
-        if not info.sha:
+        if not _COMMIT.fullmatch(str(info.sha)):
             raise Failure("model.source_gone", f"the hub tells no commit of {repository}", "try again later")
-        return info.sha
+        return str(info.sha)
 
     def files(self, repository: str, commit: str, paths: Sequence[str]) -> list[Remote]:
         """These files, in this order."""
@@ -108,21 +111,33 @@ class Hub:
             parts = PurePosixPath(file.path).parts
             if file.path.startswith("/") or ".." in parts or not parts:
                 raise Failure("model.source_gone", f"{repository} names a file {file.path!r}", "do not use it")
-        return [
+        remotes = [
             Remote(repository, commit, file.path, file.size, file.lfs.sha256 if file.lfs else "", file.blob_id)
             for file in files
         ]
+        for remote in remotes:
+            _check(remote)
+        return remotes
 
     def _ask(self, repository: str, question: Callable[[], T]) -> T:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 return question()
-            except (HfHubHTTPError, HFValidationError, httpx2.HTTPError, OSError, ValueError) as error:
+            except (HfHubHTTPError, HFValidationError, httpx2.HTTPError, OSError, ValueError, *_NONSENSE) as error:
                 failure = _told(repository, error)
                 if attempt == _ATTEMPTS or not _may_pass(error):
                     raise failure from error
             self._pause(min(2.0**attempt, 15.0))
         raise AssertionError("unreachable")
+
+
+def _check(remote: Remote) -> None:
+    """Failure where sizes and checksums are none: they become names of files here, and bounds of what is fetched."""
+    known = _SHA256.fullmatch(str(remote.sha256)) if remote.sha256 else _COMMIT.fullmatch(str(remote.blob))
+    least = 1 if remote.sha256 else 0
+    if not known or not isinstance(remote.size, int) or remote.size < least:
+        fact = f"{remote.repository} tells no size and checksum of {remote.path}"
+        raise Failure("model.source_gone", fact, "do not use it")
 
 
 def _may_pass(error: Exception) -> bool:
@@ -145,5 +160,8 @@ def _told(repository: str, error: Exception) -> Failure:
     if status == 404:
         return Failure("model.source_gone", f"the model hub knows nothing of {repository}", "choose another model")
     reason = f"it answered {status}" if status else (str(error).splitlines() or [type(error).__name__])[0]
-    hint = "is it reachable from here? Run the command again; what has arrived is kept"
+    hint = (
+        "is it reachable from here? Run the command again, what has arrived is kept; or set HF_ENDPOINT to a mirror; "
+        "or copy the file into models/ yourself"
+    )
     return Failure("model.source_unreachable", f"the model hub does not tell about {repository}: {reason}", hint)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from scripts.lib import paths
 from scripts.lib.failure import Failure
@@ -24,6 +24,7 @@ CHAT, EMBEDDING, RERANKER = USES = ("chat", "embedding", "reranker")
 WEIGHTS = (".gguf", ".ggml", ".bin")
 # Only this one holds a chat template.
 _TELLS = ".gguf"
+T = TypeVar("T")
 # What a field of catalog.toml may be, by its type here, and in words.
 _KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "str": ((str,), "text"),
@@ -200,9 +201,9 @@ def _weights(kind: Any, given: Mapping[str, Any]) -> Any:
     return made
 
 
-def _typed(made: Any) -> Any:
+def _typed(made: T) -> T:
     """`made` itself. ValueError where one of its plain fields is of another kind than it should be."""
-    for each in dataclasses.fields(made):
+    for each in dataclasses.fields(made):  # type: ignore[arg-type]  # all that come here are dataclasses
         kinds, words = _KINDS.get(str(each.type), ((), ""))
         value = getattr(made, each.name)
         if kinds and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):

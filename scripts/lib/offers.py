@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scripts.lib import engine_values, gpus, paths, shapes, sizing
+from scripts.lib import engine_values, gpus, paths, shapes, sizing, weights
+from scripts.lib.failure import Failure
 from scripts.lib.host import Gpu, Host
 from scripts.lib.models import AUTO, CHAT, WEIGHTS, Model
 from scripts.lib.reckoning import Shape, active_bytes, parameters, tokens_per_second
 from scripts.lib.settings import Settings
 
 FITS, SMALLER, TOO_LARGE = "fits", "fits with a smaller context", "does not fit"
+BROKEN = "no whole model file: download it again"
 # Slower than this is slower than people read.
 READING_SPEED = 5.0
 # Bytes of weights that one core multiplies in a second, however fast the memory is: SmolLM2 135M in Q4_1 (98 MB) gave
@@ -59,7 +61,7 @@ def reckon(
 ) -> list[Offer]:
     """All models for chat: of the catalogue, its quantisations that are here, and other files in models/."""
     found = [_offer(model, settings, host, machine, engine) for model in _candidates(host, catalog, folder)]
-    return _with_best(found, bool(machine.cards))
+    return _with_best([_judged(offer, folder) for offer in found], bool(machine.cards))
 
 
 def _candidates(host: Host, catalog: Mapping[str, Model], folder: Path) -> list[Model]:
@@ -103,6 +105,18 @@ def _offer(model: Model, settings: Settings, host: Host, machine: Machine, engin
             fits = SMALLER
     speed = tokens_per_second(active_bytes(model.size, model.shape), min(machine.bandwidth, host.cores * _PER_CORE))
     return Offer(model, here, need.total, fits, tried if fits == SMALLER else context, slots, speed)
+
+
+def _judged(offer: Offer, folder: Path) -> Offer:
+    """The offer, or that its file is here and no model: what its size would promise counts for nothing."""
+    path = folder / offer.model.file
+    if not offer.here or shapes.shape(path):
+        return offer
+    try:
+        weights.check(path)
+    except (Failure, OSError):
+        return replace(offer, fits=BROKEN, tokens_s=None)
+    return offer
 
 
 def _on_cards(model: Model, shape: Shape, settings: Settings, machine: Machine, here: bool) -> Offer:

@@ -167,7 +167,7 @@ def refuses_model(models: Mapping[str, Any], model: str) -> bool:
     listed = [entry for entry in models.get("data", ()) if isinstance(entry, dict)]
     if not listed or any(entry.get("owned_by") not in _STRICT_OWNERS for entry in listed):
         return False
-    return not {model, f"{model}:latest"} & {entry.get("id") for entry in listed}
+    return not {model, f"{model}:latest"} & {str(entry.get("id")) for entry in listed}
 
 
 def payload(facts: Facts, generation: Generation, model: str) -> dict[str, Any]:

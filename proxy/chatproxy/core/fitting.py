@@ -37,6 +37,9 @@ _WINDOWED = {"gemma2": 2, "gemma3": 6, "gemma3n": 5, "gemma4": 6, "cohere2": 4, 
 # Of a model whose file does not tell: a Llama 2 7B in 4 bits (4 GB) needs 0.5 MB for a token, others less.
 _WEIGHT_BYTES_PER_CACHE_BYTE = 8000
 _UNTOLD = 400 * MB
+# While an image of the largest size that is taken (core.images) is decoded: a PNG of 16 bits took 376 MB, a progressive
+# JPEG 282.
+DECODING = 384 * MB
 # No model has more layers; a file that says so is damaged, and a list for each of them would fill the memory.
 _MOST_LAYERS = 10_000
 # What a card's driver keeps for itself, and bits of an output layer's weight (Q6_K, in files of fewer bits too).
@@ -198,12 +201,13 @@ class _Told:
 @dataclass(frozen=True)
 class Need:
     """Bytes that an engine needs: the weights, the conversations' keys and values with the prompts that are saved,
-    room to compute in, and the process itself."""
+    room to compute in, and the process itself. `decoding` comes and goes with an image."""
 
     weights: int
     cache: int
     compute: int
     base: int
+    decoding: int = 0
 
     @property
     def total(self) -> int:
@@ -212,7 +216,7 @@ class Need:
     @property
     def aside(self) -> int:
         """What to set aside for it: the figures hold within a tenth."""
-        return self.total * 11 // 10
+        return self.total * 11 // 10 + self.decoding
 
 
 def need(
@@ -238,13 +242,14 @@ def need(
     weights = size + projector + adapters
     if shape is None:
         cache = size // _WEIGHT_BYTES_PER_CACHE_BYTE * context * slots
-        return Need(weights, cache + prompt_cache, 0, _UNTOLD)
+        return Need(weights, cache + prompt_cache, 0, _UNTOLD, DECODING if projector else 0)
     kept = shape.cache_bytes(context, batch) + CHECKPOINTS * shape.window_bytes(context)
     return Need(
         weights,
         kept * slots + prompt_cache,
         _compute(shape, context, slots, batch),
         PROCESS + shape.vocabulary * _TOKEN + shape.merges * _MERGE,
+        DECODING if projector else 0,
     )
 
 

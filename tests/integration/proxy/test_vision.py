@@ -114,8 +114,9 @@ def test_a_conversation_keeps_its_image_and_tells_it_in_its_export(seeing: Proxy
 
 def test_what_the_engine_cannot_decode_is_refused_and_named(seeing: Proxy) -> None:
     client = seeing.as_("chat")
-    half = base64.b64encode(png(255, 0, 0)[:60]).decode()
-    response = client.chat(QUESTION, images=[half], bot="plain")
+    whole = png(255, 0, 0)
+    half = whole[:16] + struct.pack(">II", 64, 128) + whole[24:]
+    response = client.chat(QUESTION, images=[base64.b64encode(half).decode()], bot="plain")
     assert response.status_code == 400
     assert "images: the model's decoder cannot read one of them" in response.json()["error"]["message"]
 

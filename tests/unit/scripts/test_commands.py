@@ -8,7 +8,10 @@ import signal
 import stat
 import subprocess
 import sys
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -238,3 +241,43 @@ def test_durations_are_for_people(seconds: float, text: str) -> None:
 @pytest.mark.parametrize(("count", "text"), [(5, "5 B"), (2048, "2 KB"), (98362432, "93.8 MB"), (2**33, "8.0 GB")])
 def test_sizes_are_for_people(count: int, text: str) -> None:
     assert log.size(count) == text
+
+
+def test_models_names_a_setting_that_is_no_value_for_it() -> None:
+    given = {**os.environ, "CONTEXT_SIZE": "abc"}
+    refused = subprocess.run(["scripts/models"], cwd=ROOT, env=given, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "setting.invalid: CONTEXT_SIZE=abc" in refused.stderr
+
+
+def _command(name: str) -> ModuleType:
+    loader = SourceFileLoader(f"command_{name}", str(ROOT / "scripts" / name))
+    spec = spec_from_loader(loader.name, loader)
+    assert spec is not None
+    module = module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+def test_status_has_a_line_for_an_engine_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = _command("status")
+    values = {"ENGINE_RESOLVED": "external", "MODEL_NAME": "mistral"}
+    ready = {"checks": {"engine": {"ok": False, "reason": "connection refused"}}}
+    proxy = SimpleNamespace(
+        service="proxy", health="healthy", state="running", memory=0, memory_limit=0, up_s=0, well=True
+    )
+    proxy.well = True
+    monkeypatch.setattr(status.compose, "current", lambda: None)
+    monkeypatch.setattr(status.observed, "containers", lambda appliance: [proxy])
+    monkeypatch.setattr(status.observed, "readyz_inside", lambda appliance: ready)
+    monkeypatch.setattr(status.resolve, "earlier", lambda: values)
+    assert status.main() == 1
+    assert re.search(r"^engine +elsewhere .*not ready: connection refused$", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_models_says_how_to_get_the_best_one() -> None:
+    told = subprocess.run(["scripts/models"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    best = re.search(r"^\*  +(\S+) +(here)?", told, re.MULTILINE)
+    assert best and (best[2] or f"`make model NAME={best[1]}`" in told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -104,3 +105,17 @@ def test_a_private_file_is_private_and_replaced_whole(tmp_path: Path) -> None:
     assert file.read_bytes() == b"A=2\r\n"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert [path.name for path in file.parent.iterdir()] == [".env"]
+
+
+def test_a_private_file_that_is_a_link_stays_one_and_its_file_stays_its_owners(tmp_path: Path) -> None:
+    kept = tmp_path / "kept.env"
+    kept.write_text("A=1\n")
+    if os.geteuid() == 0:
+        os.chown(kept, 1234, 2345)
+    owner = (kept.stat().st_uid, kept.stat().st_gid)
+    link = tmp_path / ".env"
+    link.symlink_to("kept.env")
+    dotenv.write_private(link, "A=2\n")
+    assert link.is_symlink() and kept.read_text() == "A=2\n"
+    assert (kept.stat().st_uid, kept.stat().st_gid) == owner and kept.stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".env", "kept.env"]

@@ -63,6 +63,13 @@ def test_readyz_names_what_is_missing() -> None:
     assert _ids(examine.judge_readyz(None)) == ["proxy.no_answer"]
 
 
+def test_of_an_engine_elsewhere_there_is_no_log_here_to_look_into() -> None:
+    answer = {"checks": {"engine": {"ok": False, "reason": "no answer within 2 s"}, "chroma": {"ok": False}}}
+    engine, chroma = examine.judge_readyz(answer, "http://10.0.0.5:8000")
+    assert "http://10.0.0.5:8000" in engine.hint and "make logs" not in engine.hint
+    assert "make logs SERVICE=chroma" in chroma.hint
+
+
 @pytest.mark.parametrize("domain", ["localhost", "chat.example.org"])
 def test_tls_trouble_is_told_with_its_reason(domain: str) -> None:
     assert _ids(examine.judge_tls(Edge(domain, 443), None)) == []

@@ -125,6 +125,27 @@ def test_a_hub_with_another_checksum_than_the_catalogue_is_refused(shelf: Path, 
     assert names(shelf) == set()
 
 
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"size": -5},
+        {"size": "many"},
+        {"size": 0, "lfs": {"oid": "0" * 64, "size": 0, "pointerSize": 1}},
+        {"lfs": {"oid": "../../../etc/passwd", "size": 9000, "pointerSize": 1}},
+        {"lfs": {"size": 9000}},
+        {"lfs": None, "oid": None},
+        {"path": "../model.Q4_K_M.gguf"},
+    ],
+)
+def test_a_hub_that_tells_nonsense_of_a_file_is_refused(
+    hub: HubDouble, shelf: Path, get: Get, lie: dict[str, object]
+) -> None:
+    honest = hub.entry
+    hub.entry = lambda path: {**honest(path), **lie}  # type: ignore[method-assign]
+    assert refused(get).id in ("model.source_gone", "model.source_unreachable")
+    assert names(shelf) == set()
+
+
 @pytest.mark.parametrize("page", [b"<html>" + b"x" * 9000, WEIGHTS[: len(WEIGHTS) // 2]], ids=["a page", "half"])
 def test_what_the_hub_holds_itself_may_be_no_model(hub: HubDouble, shelf: Path, get: Get, page: bytes) -> None:
     hub.files["model.Q4_K_M.gguf"] = page

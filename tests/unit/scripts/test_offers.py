@@ -94,6 +94,18 @@ def test_a_file_in_models_is_listed_by_its_own_shape(wanted: Wanted, tmp_path: P
     assert offer.here and offer.model.shape == shapes.shape(tmp_path / "mine.gguf")
 
 
+def test_a_file_that_is_no_whole_model_is_told_so_and_promises_nothing(wanted: Wanted, tmp_path: Path) -> None:
+    whole = write_gguf(tmp_path / "whole.gguf")
+    (tmp_path / "half.gguf").write_bytes(whole.read_bytes()[:-1])
+    (tmp_path / "text.gguf").write_text("I am a text\n")
+    known = CATALOG["smollm2-135m-instruct"]
+    (tmp_path / known.file).write_text("<html>")
+    found = reckoned(wanted(), 8 * GB, folder=tmp_path)
+    for name in ("half:", "text:", f"{known.name}:{known.quantisation}"):
+        assert (found[name].fits, found[name].tokens_s, found[name].usable) == (offers.BROKEN, None, False)
+    assert found["whole:"].fits == offers.FITS
+
+
 def test_another_quantisation_is_listed_once_it_is_here(wanted: Wanted, tmp_path: Path) -> None:
     assert "mistral-7b-instruct-v0.3:Q5_K_M" not in reckoned(wanted(), 8 * GB)
     write_gguf(tmp_path / "Mistral-7B-Instruct-v0.3-Q5_K_M.gguf")

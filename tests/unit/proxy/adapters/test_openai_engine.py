@@ -246,3 +246,10 @@ def test_health() -> None:
         pytest.raises(Unhealthy, match="loading"),
     ):
         engine_at(double.url).check()
+
+
+@pytest.mark.parametrize("name", [["m"], {"m": 1}, None, 7])
+def test_a_list_of_models_whose_names_are_none_makes_an_engine_unwell(name: Any) -> None:
+    models = {"object": "list", "data": [{"id": name, "owned_by": "vllm"}]}
+    with server(GOOD, models) as double, pytest.raises(Unhealthy, match="no model of the name m"):
+        engine_at(double.url).check()

@@ -8,6 +8,7 @@ import pytest
 
 from chatproxy.core.fitting import (
     CHECKPOINTS,
+    DECODING,
     MB,
     Shape,
     active_bytes,
@@ -34,6 +35,14 @@ def test_a_llama_2_takes_half_a_megabyte_for_a_token() -> None:
     two = need(WEIGHTS, LLAMA_2_7B, context=4096, slots=2, batch=64)
     assert two.weights == WEIGHTS and two.cache == 4096 * MB
     assert two.total == two.weights + two.cache + two.compute + two.base < two.aside
+
+
+@pytest.mark.parametrize("shape", [LLAMA_2_7B, None])
+def test_a_model_that_sees_has_room_set_aside_for_decoding(shape: Shape | None) -> None:
+    blind = need(WEIGHTS, shape, context=4096, slots=1, batch=64)
+    seeing = need(WEIGHTS, shape, context=4096, slots=1, batch=64, projector=10 * MB)
+    assert seeing.total == blind.total + 10 * MB
+    assert seeing.aside == seeing.total * 11 // 10 + DECODING and blind.decoding == 0
 
 
 def test_cells_come_in_multiples_of_256() -> None:
