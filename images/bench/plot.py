@@ -106,9 +106,8 @@ def describe(run: Run) -> str:
     machine, engine, model, load = run["machine"], run["engine"], run["model"], run["load"]
     settings = ", ".join(f"{name}={value}" for name, value in run["settings"].items())
     memory = f"{machine['memory'] / 2**30:.0f} GB ({machine['bandwidth'] / 1e9:.0f} GB/s by one core)"
-    asked = (
-        f"Questions of {load['prompt']} tokens, answers of up to {load['tokens']}, medians of {load['rounds']} rounds"
-    )
+    rounds = "one round" if load["rounds"] == 1 else f"medians of {load['rounds']} rounds"
+    asked = f"Questions of {load['prompt']} tokens, answers of up to {load['tokens']}, {rounds}"
     return (
         f"{machine['cpu']}, {machine['cores']} cores, {memory}. {engine['name']} {engine['version']}, {named(model)}. "
         f"{settings}. {asked}. {run['date']}"

@@ -98,13 +98,13 @@ def describe(run: Mapping[str, Any]) -> list[str]:
     """Machine, engine, model and settings in a few lines."""
     machine, engine, model, load = run["machine"], run["engine"], run["model"], run["load"]
     settings = ", ".join(f"{name}={value}" for name, value in run["settings"].items())
+    rounds = "one round" if load["rounds"] == 1 else f"medians of {load['rounds']} rounds"
     return [
         f"{machine['cpu']}, {machine['cores']} cores ({machine['cpus']} CPUs), {log.size(machine['memory'])} of memory "
         f"({machine['bandwidth'] / 1e9:.1f} GB/s by one core), {machine['system']}",
         f"{engine['name']} {engine['version']}, {model['name']} ({model['quantisation']}, {log.size(model['size'])})",
         settings,
-        f"questions of about {load['prompt']} tokens, answers of up to {load['tokens']}, "
-        f"medians of {load['rounds']} rounds, {run['date']}",
+        f"questions of about {load['prompt']} tokens, answers of up to {load['tokens']}, {rounds}, {run['date']}",
     ]
 
 

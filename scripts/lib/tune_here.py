@@ -127,7 +127,7 @@ def check_room(planned: Plan, waved: frozenset[str]) -> None:
 def warn_of_load(share: float) -> None:
     """Say so where others use the processors: `share` from 0 to 1."""
     if share > _BUSY:
-        fact = f"{100 * share:.0f} % of the processors are in use by others, so what is fastest now may not be later"
+        fact = f"{100 * share:.0f} % of the processors are in use by others, so what is measured now may not hold later"
         hint = "try again at a quiet time"
         findings.report([findings.Finding("tune.machine_busy", findings.WARNING, fact, hint)])
 
@@ -167,7 +167,11 @@ def report(outcome: Outcome, visitors: int) -> None:
         log.result(f"{row[0]:<{width}}  {row[1]:>10}  {row[2]:>10}  {row[3]:>10}")
     if outcome.winner != outcome.default:
         log.result(f"gained {_percent(outcome.gain)}, noise {_percent(outcome.noise)} (medians of paired rounds)")
-    if not outcome.better:
+    if outcome.unsure:
+        log.result(
+            "the defaults stay: the rounds disagree too much to tell; try again while the machine has nothing to do"
+        )
+    elif not outcome.better:
         log.result("the defaults stay: nothing was faster than they are by more than the noise")
 
 

@@ -16,6 +16,8 @@ _BATCHES = (32, 64, 128, 256, 512)
 _LEAST_GAIN = 0.01
 # What is kept on the way gained so much in each round, or chance would choose among equals.
 _LEAST_STEP = 0.02
+# Rounds that disagree by more than this (in logarithms, a fifth) tell of what else the machine did, not of settings.
+_MOST_NOISE = 0.2
 # How often candidates are compared with each other, and the winner with the defaults.
 _ROUNDS, _LAST_ROUNDS, _FEWEST_LAST_ROUNDS = 2, 5, 3
 
@@ -96,7 +98,7 @@ class Outcome:
     """The winner against the defaults, side by side in the last rounds.
 
     `gain` is the median of the rounds' gains, `noise` what it may be off by; `chosen` is the winner where it gained
-    more than that and lost in nothing, else the defaults.
+    more than that and lost in nothing, and the rounds agree well enough to tell; else the defaults.
     """
 
     default: Knobs
@@ -110,6 +112,11 @@ class Outcome:
     @property
     def better(self) -> bool:
         return self.chosen != self.default
+
+    @property
+    def unsure(self) -> bool:
+        """Whether the rounds disagree too much for any choice."""
+        return self.noise > _MOST_NOISE
 
 
 def thread_counts(cores: int, cpus: int) -> tuple[int, ...]:
@@ -231,7 +238,8 @@ class Search:
 def judge(default: Knobs, winner: Knobs, before: Sequence[Figures], after: Sequence[Figures]) -> Outcome:
     """Whether the winner is better than the defaults by more than the noise, and worse in nothing by more than that.
 
-    The noise is twice the standard error of the median: 1.25 s / sqrt(n), with s from the median absolute deviation.
+    Nor is any choice made where the noise is large.
+    It is twice the standard error of the median: 1.25 s / sqrt(n), with s from the median absolute deviation.
     """
 
     def spread(values: Sequence[float]) -> tuple[float, float]:
@@ -242,7 +250,7 @@ def judge(default: Knobs, winner: Knobs, before: Sequence[Figures], after: Seque
     gain, noise = spread([one.gain(other) for one, other in zip(after, before, strict=True)])
     ratios = zip(*(one.ratios(other) for one, other in zip(after, before, strict=True)), strict=True)
     each = [spread([math.log(ratio) for ratio in of_one]) for of_one in ratios]
-    better = gain > noise and all(middle > -error for middle, error in each)
+    better = noise <= _MOST_NOISE and gain > noise and all(middle > -error for middle, error in each)
     chosen = winner if better else default
     return Outcome(default, winner, chosen, Figures.median(before), Figures.median(after), gain, noise)
 

@@ -145,6 +145,12 @@ def test_noise_is_what_the_rounds_disagree_about() -> None:
     assert outcome.noise > outcome.gain and outcome.chosen == DEFAULT
 
 
+def test_rounds_that_disagree_wildly_choose_nothing_however_large_the_gain_looks() -> None:
+    lucky = [replace(FLAT, prompt=FLAT.prompt * times) for times in (20.0, 37.0, 11.0, 49.0, 8.0)]
+    outcome = judge(DEFAULT, Knobs(6, 64), [FLAT] * 5, lucky)
+    assert outcome.gain > outcome.noise and outcome.unsure and outcome.chosen == DEFAULT
+
+
 def test_threads_are_tried_from_one_to_the_logical_processors() -> None:
     assert thread_counts(2, 2) == (1, 2)
     assert thread_counts(2, 4) == (1, 2, 3, 4)
