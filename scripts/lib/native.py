@@ -1,7 +1,6 @@
 """The appliance's real services on loopback, without Docker: what `make dev` runs and what the integration tests use.
 
-Each service is started through the very file that is its image's entrypoint, so that what works here works in the
-container.
+Each service is started through the very file that is its image's entrypoint: what works here works in the container.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -175,12 +175,14 @@ class NativeStack:
         self.services[name] = replace(service, environment={**service.environment, **environment})
 
     def stop(self, name: str, *, kill: bool = False) -> None:
-        """Ends one service, if it runs; ``kill`` sends SIGKILL, as a crash would. Its data stays."""
+        """Ends one service, if it runs; ``kill`` sends SIGKILL, as a crash of its container would. Its data stays."""
         process = self.processes.pop(name, None)
         if process is None:
             return
         if kill:
-            process.kill()
+            # With what it started: Chroma without its door would go on and share the folder with the next one.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
         else:
             process.terminate()
         wait_or_kill(process, STOP_TIMEOUT_S)
@@ -282,8 +284,7 @@ class NativeStack:
     def _launch(self, service: Service) -> None:
         self.stop(service.name)
         with self.log(service.name).open("ab") as log:
-            # A session of its own: Ctrl-C in the terminal reaches only the parent, which then ends the services in
-            # order.
+            # A session of its own: Ctrl-C in the terminal reaches only the parent, which ends the services in order.
             self.processes[service.name] = subprocess.Popen(
                 service.arguments,
                 cwd=service.folder,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from pymongo.errors import OperationFailure
 
 from chatproxy.adapters.token_counts import TokenCounts
 from scripts.lib.native import ROOT, NativeStack, ServiceFailed
+from tests.integration.proxy.conftest import until
 
 
 def _serve(model: Path | str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -112,6 +114,22 @@ def test_chroma_opens_with_its_token(native: NativeStack) -> None:
     headers = {"Authorization": f"Bearer {native.chroma_token_file.read_text()}"}
     answer = requests.get(f"{native.chroma_url}/api/v2/heartbeat", headers=headers, timeout=10)
     assert answer.json()["nanosecond heartbeat"] > 0
+
+
+def _open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_chroma_that_is_killed_leaves_no_server_behind_its_door(tmp_path: Path, starter_model: Path) -> None:
+    """Two servers on one folder would each keep an index of their own."""
+    stack = NativeStack(tmp_path, starter_model)
+    try:
+        stack.start("chroma")
+        stack.stop("chroma", kill=True)
+        until(lambda: not _open(stack.ports["chroma_inner"]))
+    finally:
+        stack.close()
 
 
 def test_chroma_does_not_start_with_an_empty_token(tmp_path: Path) -> None:
