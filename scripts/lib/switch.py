@@ -168,7 +168,8 @@ class Switch:
                 log.warn(f"model.answers_cut: {fact}; whoever reads them can have them go on")
                 return
             if now - told > _TELL_EVERY_S:
-                log.info(f"answers in progress: {busy}, questions that wait: {waiting}")
+                left = log.duration(deadline - now)
+                log.info(f"answers in progress: {busy}, given {left} more; questions that wait: {waiting}")
                 told = now
             time.sleep(_POLL_S)
 
