@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 import json
 import os
@@ -15,7 +14,6 @@ import tarfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import bson
@@ -106,7 +104,8 @@ class Place:
 
     def raw(self) -> dict[str, bytes]:
         """Every collection's BSON, read without anything of ours."""
-        names = sorted(info["name"] for info in self.mongo.list_collections(filter={"type": "collection"}))
+        listed = [info["name"] for info in self.mongo.list_collections(filter={"type": "collection"})]
+        names = sorted(name for name in listed if not name.startswith("system."))
         return {name: b"".join(self.mongo[name].find_raw_batches({}).sort("_id", 1)) for name in names}
 
     def emptied(self) -> None:
@@ -230,9 +229,7 @@ def decoded(member: bytes) -> list[dict[str, Any]]:
     return [dict(each) for each in bson.decode_all(gzip.decompress(member))]
 
 
-def sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def none_left(folder: Path) -> bool:
-    return not list(folder.iterdir())
+def changed(members: Mapping[str, bytes], name: str, data: bytes | None) -> bytes:
+    """The archive with another member in place of one, or without it."""
+    others = {key: value for key, value in members.items() if key != name}
+    return archive(others if data is None else {**members, name: data})
