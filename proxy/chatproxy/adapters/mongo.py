@@ -43,8 +43,11 @@ class Database:
 
     name = "mongo"
 
-    def __init__(self, url: str, database: str, *, user: str = "", password: str = "") -> None:
-        """Does not connect. The user is looked up in `database` unless the URL names an authSource."""
+    def __init__(self, url: str, database: str, *, user: str = "", password: str = "", as_it_is: bool = False) -> None:
+        """Does not connect. The user is looked up in `database` unless the URL names an authSource.
+
+        `as_it_is`: whatever its schema is, it stays; for what carries all of it away, or brings it back.
+        """
         credentials: dict[str, Any] = {"username": user, "password": password} if user else {}
         if user and "authsource=" not in url.lower():
             credentials["authSource"] = database
@@ -61,7 +64,7 @@ class Database:
             **credentials,
         )
         self._database = client[database]
-        self._schema = Remembered(self._migrate)
+        self._schema = Remembered((lambda: 0) if as_it_is else self._migrate)
 
     @contextmanager
     def opened(self) -> Iterator[MongoDatabase[Document]]:
