@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from scripts.lib import docker_daemon, paths, resolve, settings, shell
@@ -42,22 +43,24 @@ class Container:
 
 @dataclass(frozen=True)
 class Compose:
-    """The appliance as Compose sees it. `gpu` adds docker-compose.gpu.yml."""
+    """The appliance as Compose sees it. `gpu` adds docker-compose.gpu.yml; the files are .env and what came of it."""
 
     project: str
     gpu: bool = False
+    env_file: Path = paths.ENV_FILE
+    resolved: Path = paths.RESOLVED_ENV
 
     def command(self, *arguments: str) -> list[str]:
         files = ["docker-compose.yml", *(["docker-compose.gpu.yml"] if self.gpu else [])]
         options = ["--project-name", self.project, "--project-directory", str(paths.ROOT)]
         options += [part for name in files for part in ("-f", str(paths.ROOT / name))]
-        for env_file in (paths.ENV_FILE, paths.RESOLVED_ENV):
+        for env_file in (self.env_file, self.resolved):
             options += ["--env-file", str(env_file)]
         return docker_daemon.docker("compose", *options, *arguments)
 
     def environment(self) -> Mapping[str, str | None]:
         """What Compose must not see: for it a variable of the shell outranks what `make up` resolved and wrote down."""
-        return dict.fromkeys([*settings.SETTINGS, *resolve.earlier()])
+        return dict.fromkeys([*settings.SETTINGS, *resolve.earlier(self.resolved)])
 
     def ask(self, *arguments: str, timeout: float = 60) -> tuple[int, str, str]:
         return shell.capture(self.command(*arguments), timeout=timeout, env=self.environment())
