@@ -1,6 +1,6 @@
 # Every target is one command in scripts/. `make help` is built from the comments behind the targets.
 .DEFAULT_GOAL := help
-.PHONY: help up down restart status logs doctor models model tune bench-model key keys admin admins ingest sources wg-peer wg-peers wg-peer-remove dev test test-stack test-long lint audit bench
+.PHONY: help up down restart status logs doctor models model tune bench-model backup backups key keys admin admins ingest sources wg-peer wg-peers wg-peer-remove dev test test-stack test-long lint audit bench
 
 ##@ Run it
 up: ## From a bare machine to a working chat; later: apply what changed [GPU=1] [any setting, as SOURCES=packages]
@@ -17,6 +17,12 @@ logs: ## Follow what the services write [SERVICE=engine] [LINES=100]
 	@scripts/logs
 doctor: ## Look for trouble, in the machine and in what runs; each with its fix
 	@scripts/doctor
+
+##@ Backups
+backup: ## All that is not made again by itself, as one verified archive, while people chat [TO=folder]
+	@scripts/backup
+backups: ## List them: age, size, verified how, where off-site [JSON=1] [CHECK=1: read each of them whole]
+	@scripts/backups
 
 ##@ The model
 models: ## Which fit this machine, how fast they can be, and the best of them [JSON=1] [MEASURE=1] [GPU=1] [CONTEXT_SIZE=8192]

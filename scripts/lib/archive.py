@@ -151,8 +151,8 @@ class Archive:
     manifest: Manifest
     # data/data.json, as `python3 -m chatproxy data dump` made it.
     data: Mapping[str, Any]
-    _small: Mapping[str, bytes] = field(repr=False)
-    _secret: str = field(default="", repr=False)
+    small: Mapping[str, bytes] = field(repr=False)
+    secret: str = field(default="", repr=False)
 
     def members(self) -> Sequence[Member]:
         """All but manifest.json and SHA256, in their order."""
@@ -161,8 +161,8 @@ class Archive:
     def read(self, name: str) -> bytes:
         """A whole member. KeyError where there is none."""
         member = self.manifest.members[name]
-        if name in self._small:
-            return self._small[name]
+        if name in self.small:
+            return self.small[name]
         with self._entries() as (reader, entries):
             for found, _ in entries:
                 if found == name:
@@ -194,7 +194,7 @@ class Archive:
     @contextmanager
     def _entries(self) -> Iterator[tuple[Reader, Iterator[tuple[str, int]]]]:
         try:
-            with _opened(self.path, self._secret) as source:
+            with _opened(self.path, self.secret) as source:
                 reader = Reader(source)
                 yield reader, reader.entries()
                 _drain(source, self.encrypted)
