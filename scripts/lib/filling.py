@@ -45,11 +45,12 @@ class Filling:
         """Failure `restore.differs` unless everything is as it was when the backup was made."""
         status, out, err = self._worker("compare", lambda pipe: pipe.write(self.archive.read(f"{_DATA}data.json")))
         try:
-            found: dict[str, Any] = json.loads(out)
-            differs = bool(found["differences"])
-        except (ValueError, KeyError, TypeError):
-            return _raise(status or 1, out, err)
-        if differs or status:
+            found: dict[str, Any] = dict(json.loads(out))
+        except (ValueError, TypeError):
+            found = {}
+        if "differences" not in found:
+            _raise(status or 1, out, err)
+        if found["differences"] or status:
             shown = {name: each for name, each in found.items() if each and name not in ("differences", "expired")}
             with log.file().open("a", encoding="utf-8") as file:
                 file.write(f"{out}\n")

@@ -1,4 +1,4 @@
-"""A backup made under load, every container, volume, setting and secret gone, and all of it back from the archive alone."""
+"""A backup made while people talk; every container, volume, setting and secret gone; and all of it back from it alone."""
 
 from __future__ import annotations
 
