@@ -45,6 +45,7 @@ class Dumping:
         """`member` makes a file's name of a collection's."""
         self._snapshot, self._vectors, self._embedder, self._words = snapshot, vectors, embedder, words
         self._member = member
+        self._searched = snapshot.searched()
 
     def check(self) -> None:
         """Look at everything before the first byte: a store without data is one that lost it."""
@@ -60,6 +61,9 @@ class Dumping:
                 f"Chroma: {error}",
                 "`make status` shows whether Chroma runs; try again when it does",
             ) from None
+        for collection in self._searched:
+            self._vectors.fit(collection)
+            self._words.size(collection)
 
     def write(self, out: MemberStream) -> None:
         """All members."""
@@ -67,7 +71,7 @@ class Dumping:
         told: dict[str, Any] = {"format": FORMAT, "schema": snapshot.schema, "moment": snapshot.moment.isoformat()}
         told["views"] = [kept.name for kept in snapshot.collections() if kept.view]
         told["collections"] = self._collections(out)
-        searched = snapshot.searched()
+        searched = self._searched
         told["vectors"] = {name: self._dumped(name, searched[name], out) for name in sorted(searched)}
         whole = {name: ids for name, ids in searched.items() if told["vectors"][name]["whole"]}
         told["probes"] = self._probes(whole)
