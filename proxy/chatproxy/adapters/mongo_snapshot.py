@@ -1,8 +1,8 @@
 """The whole database as it was at one moment, read while it is written to.
 
-A replica set, even of one member, keeps its past for a while (minSnapshotHistoryWindowInSeconds, which
-images/mongo sets to an hour), and readConcern "snapshot" reads all collections as they were at one cluster time. A mongod
-that stands alone has none. https://www.mongodb.com/docs/manual/reference/read-concern-snapshot/
+A replica set, even of one member, keeps its past for a while (minSnapshotHistoryWindowInSeconds, which images/mongo
+sets to an hour), and readConcern "snapshot" reads all collections as they were at one cluster time. A mongod that
+stands alone has none. https://www.mongodb.com/docs/manual/reference/read-concern-snapshot/
 """
 
 from __future__ import annotations
