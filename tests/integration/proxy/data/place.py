@@ -108,11 +108,15 @@ class Place:
         names = sorted(name for name in listed if not name.startswith("system."))
         return {name: b"".join(self.mongo[name].find_raw_batches({}).sort("_id", 1)) for name in names}
 
+    @property
+    def collections(self) -> list[str]:
+        """Without what MongoDB keeps views in, which stays once there was one."""
+        return sorted(name for name in self.mongo.list_collection_names() if not name.startswith("system."))
+
     def emptied(self) -> None:
         """As a blank machine: no database, no vectors, no words."""
-        for name in self.mongo.list_collection_names():
-            if not name.startswith("system."):
-                self.mongo[name].drop()
+        for name in self.collections:
+            self.mongo[name].drop()
         for name in self.chroma.names():
             self.chroma.drop(name)
         for collection in ("shop", "files"):

@@ -41,7 +41,7 @@ def test_looking_changes_nothing(blank: Place) -> None:
     """A proxy brings the schema up to date when it connects; what carries all of it away must not."""
     blank.data("dump")
     blank.data("compare", given=b"{}")
-    assert blank.mongo.list_collection_names() == []
+    assert blank.collections == []
 
 
 def test_a_kind_that_nobody_made_here(used: Place) -> None:
@@ -114,7 +114,7 @@ def test_a_place_that_is_in_use(used: Place, blank: Place) -> None:
     assert used.raw() == before
     blank.chroma.put("shop", {"a": [1.0, 0.0]})
     assert "Chroma" in _refused(blank.data("load", given=archive(members)), "restore.not_empty")
-    assert blank.mongo.list_collection_names() == []
+    assert blank.collections == []
 
 
 def test_a_worker_at_work(used: Place, blank: Place) -> None:
@@ -160,7 +160,7 @@ def test_an_archive_of_a_newer_program(used: Place, blank: Place, newer: dict[st
     told = {**json.loads(members["data.json"]), **newer}
     given = changed(members, "data.json", json.dumps(told).encode())
     assert "`make upgrade`" in _refused(blank.data("load", given=given), "restore.newer")
-    assert blank.mongo.list_collection_names() == []
+    assert blank.collections == []
 
 
 # --- done -------------------------------------------------------------------------------------------------------------
