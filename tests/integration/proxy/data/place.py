@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -181,13 +181,17 @@ def chunks(collection: str, many: int) -> list[StoredChunk]:
     return stored
 
 
-def teach(place: Place, stored: Iterable[StoredChunk]) -> None:
+def teach(place: Place, stored: Sequence[StoredChunk], vectors: Mapping[str, Sequence[float]] | None = None) -> None:
     """As a worker takes chunks in: MongoDB, vectors, words."""
-    all_of_them = list(stored)
-    searched = [each for each in all_of_them if not each.twin]
-    MongoKnowledge(place.database).put_chunks(all_of_them)
-    place.chroma.put(searched[0].collection, embedded(Embeddings(place.embeddings_url), searched))
+    searched = [each for each in stored if not each.twin]
+    MongoKnowledge(place.database).put_chunks(stored)
+    place.chroma.put(searched[0].collection, vectors or meant(place, searched))
     place.words.put(entries(searched))
+
+
+def meant(place: Place, stored: Sequence[StoredChunk]) -> dict[str, Sequence[float]]:
+    """Vectors by chunk id."""
+    return embedded(Embeddings(place.embeddings_url), stored)
 
 
 def odd_documents() -> list[dict[str, Any]]:

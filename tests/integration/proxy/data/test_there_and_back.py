@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from bson import json_util
 
-from tests.integration.proxy.data.place import Place, archive, chunks, decoded, expiring, teach
+from tests.integration.proxy.data.place import Place, archive, chunks, decoded, expiring, meant, teach
 
 _HISTORY = "zz written last"
 
@@ -51,6 +51,8 @@ def test_a_dump_is_one_moment_while_conversations_go_on(used: Place, blank: Plac
     first, last, filler = used.mongo["aa written first"], used.mongo[_HISTORY], used.mongo["mm filler"]
     filler.insert_many([{"_id": number, "text": f"{number}" * 20_000} for number in range(300)])
     stop, written = threading.Event(), []
+    lesson = chunks("files", 75)[60:]
+    vectors = meant(used, [each for each in lesson if not each.twin])
 
     def write() -> None:
         while not stop.is_set():
@@ -62,8 +64,7 @@ def test_a_dump_is_one_moment_while_conversations_go_on(used: Place, blank: Plac
     def learn() -> None:
         """A worker's day: chunks come, and go from Chroma before they go from MongoDB."""
         while not stop.is_set():
-            lesson = chunks("files", 75)[60:]
-            teach(used, lesson)
+            teach(used, lesson, vectors)
             used.chroma.remove("files", [each.id for each in lesson])
             used.words.remove([each.id for each in lesson])
             used.mongo["chunks"].delete_many({"_id": {"$in": [each.id for each in lesson]}})
