@@ -50,7 +50,7 @@ def test_a_dump_is_one_moment_while_conversations_go_on(used: Place, blank: Plac
     """The first and the last collection that are read are written in turns: what is in the last is in the first."""
     first, last, filler = used.mongo["aa written first"], used.mongo[_HISTORY], used.mongo["mm filler"]
     filler.insert_many([{"_id": number, "text": f"{number}" * 20_000} for number in range(300)])
-    stop, written = threading.Event(), []
+    stop, written = threading.Event(), list[int]()
     lesson = chunks("files", 75)[60:]
     vectors = meant(used, [each for each in lesson if not each.twin])
 

@@ -12,9 +12,10 @@ import pytest
 from bson import Binary, DatetimeMS, Int64, ObjectId
 from hypothesis import given
 from hypothesis import strategies as st
+from pymongo.errors import OperationFailure
 
 from chatproxy.adapters import mongo_metadata
-from chatproxy.adapters.mongo_snapshot import _items
+from chatproxy.adapters.mongo_snapshot import _items, _reading
 from chatproxy.core.carried import Refused
 
 INDEXES: list[dict[str, Any]] = [
@@ -47,7 +48,12 @@ def test_long_names_differ_behind_their_cut() -> None:
 
 def test_options_and_indexes_come_back_with_their_types_and_order() -> None:
     key = uuid.uuid4()
-    info = {"name": "a b", "type": "collection", "options": {"validator": {"x": Int64(1)}}, "info": {"uuid": Binary.from_uuid(key)}}
+    info = {
+        "name": "a b",
+        "type": "collection",
+        "options": {"validator": {"x": Int64(1)}},
+        "info": {"uuid": Binary.from_uuid(key)},
+    }
     described = mongo_metadata.described(info, INDEXES)
     assert (described.name, described.view, list(described.indexes)) == ("a b", False, ["_id_", "both", "expiry"])
     told = mongo_metadata.read(described.metadata)
@@ -101,3 +107,23 @@ def test_text_that_is_no_unicode_is_carried_all_the_same() -> None:
     """MongoDB takes what any driver sends; a backup does not judge it."""
     broken = bson.encode({"_id": "a", "text": "xxx"}).replace(b"xxx", b"\xff\xfe\xfd")
     assert [item.size for item in _items(broken, [])] == [len(broken)]
+
+
+@pytest.mark.parametrize(
+    "batch", [b"\x05", b"\x09\0\0\0garb\0", b"\xff\xff\xff\x7f" + bytes(60), bson.encode({"no": "_id"})]
+)
+def test_what_is_no_document_is_a_broken_store(batch: bytes) -> None:
+    with pytest.raises(Refused, match="a document of messages cannot be read") as caught, _reading("messages"):
+        _items(batch, [])
+    assert caught.value.finding == "backup.store_broken"
+
+
+@pytest.mark.parametrize(
+    ("code", "finding"),
+    [(123, "no_snapshot"), (239, "moment_lost"), (246, "moment_lost"), (43, "moment_lost"), (8, "store_broken")],
+)
+def test_mongodbs_errors_say_what_to_do(code: int, finding: str) -> None:
+    with pytest.raises(Refused) as caught, _reading("messages"):
+        raise OperationFailure("why", code)
+    assert caught.value.finding == f"backup.{finding}"
+    assert caught.value.hint
