@@ -1,6 +1,6 @@
 # Every target is one command in scripts/. `make help` is built from the comments behind the targets.
 .DEFAULT_GOAL := help
-.PHONY: help up down restart status logs doctor models model tune bench-model backup backups key keys admin admins ingest sources wg-peer wg-peers wg-peer-remove dev test test-stack test-long lint audit bench
+.PHONY: help up down restart status logs doctor models model tune bench-model backup backups backup-check restore key keys admin admins ingest sources wg-peer wg-peers wg-peer-remove dev test test-stack test-long lint audit bench
 
 ##@ Run it
 up: ## From a bare machine to a working chat; later: apply what changed [GPU=1] [any setting, as SOURCES=packages]
@@ -23,6 +23,10 @@ backup: ## All that is not made again by itself, as one verified archive, while 
 	@scripts/backup
 backups: ## List them: age, size, verified how, where off-site [JSON=1] [CHECK=1: read each of them whole]
 	@scripts/backups
+backup-check: ## Prove that one can be restored: into throw-away volumes, compared, removed again [FROM=archive]
+	@scripts/backup-check
+restore: ## Everything as it was in a backup; on a blank machine it is all that is needed: FROM=archive, or UNDO=1 [ACCEPT=]
+	@scripts/restore
 
 ##@ The model
 models: ## Which fit this machine, how fast they can be, and the best of them [JSON=1] [MEASURE=1] [GPU=1] [CONTEXT_SIZE=8192]

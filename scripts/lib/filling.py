@@ -7,12 +7,13 @@ vector, and what a search finds.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import IO, BinaryIO
+from typing import IO, Any
 
 from scripts.lib import docker_daemon, generations, log, secret_files, services, shell, waiting
 from scripts.lib.archive import Archive
@@ -22,6 +23,10 @@ from scripts.lib.failure import Failure
 _SERVICES = ("mongo", "chroma")
 _DATA = "data/"
 _CADDY = "caddy/"
+# (exit status, stdout, stderr)
+_Ended = tuple[int, str, str]
+# Characters of what differs: ids and numbers, never texts.
+_SHOWN = 400
 _HINT = "the archive is whole, so try again; `make doctor` looks for what is wrong with this machine"
 
 
@@ -34,15 +39,27 @@ class Filling:
 
     def data(self) -> None:
         """Conversations, knowledge and keys, and what is searched by. Failures as `chatproxy data load` words them."""
-        self._worker("load", lambda pipe: self.archive.stream(_DATA, pipe))
+        _raise(*self._worker("load", lambda pipe: self.archive.stream(_DATA, pipe)))
 
     def compare(self) -> None:
         """Failure `restore.differs` unless everything is as it was when the backup was made."""
-        self._worker("compare", lambda pipe: pipe.write(self.archive.read(f"{_DATA}data.json")))
+        status, out, err = self._worker("compare", lambda pipe: pipe.write(self.archive.read(f"{_DATA}data.json")))
+        try:
+            found: dict[str, Any] = dict(json.loads(out))
+        except (ValueError, TypeError):
+            found = {}
+        if "differences" not in found:
+            _raise(status or 1, out, err)
+        if found["differences"] or status:
+            shown = {name: each for name, each in found.items() if each and name not in ("differences", "expired")}
+            with log.file().open("a", encoding="utf-8") as file:
+                file.write(f"{out}\n")
+            fact = f"the restored data is not what was backed up: {json.dumps(shown)[:_SHOWN]}"
+            raise Failure("restore.differs", fact, f"the whole difference is in {log.file()}; keep the archive")
 
     def done(self, moment: str) -> None:
         """Records when the backup was made: its age is this data's."""
-        self._worker("done", lambda _: None, moment)
+        _raise(*self._worker("done", lambda _: None, moment))
 
     def certificates(self, volume: str) -> None:
         """Caddy's certificates and its own authority, which browsers may have been told to trust."""
@@ -50,9 +67,9 @@ class Filling:
         words = ["run", "--rm", "--interactive", "--network", "none", "--cap-drop", "ALL", "--read-only"]
         words += ["--user", f"{secret_files.UID}", "--mount", f"type=volume,source={volume},target=/data"]
         words += ["--entrypoint", "tar", "chatbot-caddy:local", "--extract", "--directory", "/data", "--file", "-"]
-        _fed(docker_daemon.docker(*words), lambda pipe: self.archive.stream(_CADDY, pipe), {})
+        _raise(*_fed(docker_daemon.docker(*words), lambda pipe: self.archive.stream(_CADDY, pipe), {}))
 
-    def _worker(self, verb: str, given: Callable[[IO[bytes]], object], *words: str) -> str:
+    def _worker(self, verb: str, given: Callable[[IO[bytes]], object], *words: str) -> _Ended:
         run = ["run", "--rm", "--no-deps", "-T", "--entrypoint", "python3", "worker"]
         command = self.compose.command(*run, "-m", "chatproxy", "data", verb, *words)
         return _fed(command, given, self.compose.environment())
@@ -93,30 +110,34 @@ def project_of(owner: str) -> str:
     return f"{owner}-restore"
 
 
-def _fed(command: list[str], given: Callable[[IO[bytes]], object], env: Mapping[str, str | None]) -> str:
-    """A command's stdout; `given` writes what it reads. Its own finding is raised where it fails."""
+def _fed(command: list[str], given: Callable[[IO[bytes]], object], env: Mapping[str, str | None]) -> _Ended:
+    """(exit status, stdout, stderr) of a command; `given` writes what it reads."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, stderr=err, env=shell.environment(env))
         assert process.stdin is not None  # noqa: S101 - what PIPE means
         try:
-            # Its own words tell why it reads no further.
+            # Where it reads no further, its own words tell why.
             with suppress(BrokenPipeError), process.stdin as pipe:
                 given(pipe)
         except BaseException:
             process.terminate()
             process.wait()
             raise
-        if process.wait() == 0:
-            return _text(out)
-        said = _text(err) + _text(out)
-    with log.file().open("a", encoding="utf-8") as file:
-        file.write(said)
-    if found := services.FINDING.search(said):
-        raise Failure(found[1], found[2], found[3] or "")
-    last = (said.strip().splitlines() or ["no reason given"])[-1]
-    raise Failure("restore.failed", f"the data could not be restored: {last[-300:]}", _HINT)
+        return process.wait(), _text(out), _text(err)
 
 
-def _text(file: BinaryIO) -> str:
+def _text(file: IO[bytes]) -> str:
     file.seek(0)
     return file.read().decode(errors="replace")
+
+
+def _raise(status: int, out: str, err: str) -> None:
+    """Failure with the command's own finding, unless it has done what it should."""
+    with log.file().open("a", encoding="utf-8") as file:
+        file.write(err)
+    if status == 0:
+        return
+    if found := services.FINDING.search(err):
+        raise Failure(found[1], found[2], found[3] or "")
+    last = ((err or out).strip().splitlines() or ["no reason given"])[-1]
+    raise Failure("restore.failed", f"the data could not be restored: {last[-300:]}", _HINT)

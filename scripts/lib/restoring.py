@@ -14,6 +14,7 @@ from scripts.lib.failure import Failure
 from scripts.lib.host import Host
 
 STAGE = paths.STATE / "restore"
+CHECK = paths.STATE / "backup-check"
 BEFORE = paths.STATE / "before-restore"
 _SETTINGS = "settings/"
 _COMPOSE = paths.ROOT / "compose"

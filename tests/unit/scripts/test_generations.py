@@ -31,5 +31,6 @@ def test_a_damaged_file_is_no_guess(tmp_path: Path) -> None:
 
 def test_volumes_of_other_projects_are_not_ours() -> None:
     listed = "chatbot_mongo_data\nchatbot.2_chroma_data\nchatbot.2_mongo_data\nchatbot.10_words_data\n"
-    others = "chatbot_prometheus_data\nchatbot2_mongo_data\nmychatbot_mongo_data\nchatbot.2_mongo_data_old\nchatbotx3_mongo_data\n"
+    others = "chatbot_prometheus_data\nchatbot2_mongo_data\nmychatbot_mongo_data\nchatbot.2_mongo_data_old\n"
+    others += "chatbotx3_mongo_data\n"
     assert generations.numbers("chatbot", listed + others) == [1, 2, 10]
