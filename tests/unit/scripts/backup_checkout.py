@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -153,6 +154,18 @@ class Checkout:
         with self.start(command, **environment) as process:
             out, err = process.communicate(timeout=120)
         return process.returncode, out, err
+
+    def fails(self, finding: str, **environment: str) -> str:
+        """A backup fails with this finding, says what to do, and leaves nothing but what was there; returns stderr."""
+        before = self._there()
+        status, out, err = self.run(**environment)
+        assert (status, out) == (1, ""), err
+        assert re.search(rf"error {re.escape(finding)}: .+\n  -> .+", err), err
+        assert self._there() == before and self.drafts() == []
+        return err
+
+    def _there(self) -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in self.archives.glob("*")} if self.archives.is_dir() else {}
 
     def names(self) -> list[str]:
         """The archives that there are."""

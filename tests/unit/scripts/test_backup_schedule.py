@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,16 @@ import pytest
 from scripts.lib import backup_schedule, paths, shell
 from tests.unit.scripts.backup_checkout import Checkout
 
-needs_cron = pytest.mark.skipif(
-    shell.which("cron") is None or os.geteuid() != 0 or not backup_schedule.running(), reason="needs a running cron"
-)
+needs_cron = pytest.mark.skipif(shell.which("cron") is None or os.geteuid() != 0, reason="needs Debian's cron, as root")
+
+
+@pytest.fixture
+def cron() -> Iterator[None]:
+    """Whether cron runs is as before afterwards."""
+    ran = backup_schedule.running()
+    yield
+    if not ran and backup_schedule.running():
+        os.kill(int(Path("/run/crond.pid").read_text()), signal.SIGTERM)
 
 
 def command_of(text: str) -> str:
@@ -55,6 +64,7 @@ def test_one_that_is_still_at_work_is_left_alone(tmp_path: Path) -> None:
 
 
 @needs_cron
+@pytest.mark.usefixtures("cron")
 def test_it_is_written_kept_changed_and_removed(tmp_path: Path) -> None:
     folder = tmp_path / "cron.d"
     folder.mkdir()
@@ -63,7 +73,7 @@ def test_it_is_written_kept_changed_and_removed(tmp_path: Path) -> None:
     file = folder / "chatbot-backup"
     assert file.stat().st_mode & 0o777 == 0o644 and file.stat().st_uid == 0
     assert backup_schedule.since("chatbot", folder)
-    assert backup_schedule.trouble("hourly", "chatbot", folder) == ""
+    assert backup_schedule.running() and backup_schedule.trouble("hourly", "chatbot", folder) == ""
     assert not backup_schedule.apply("hourly", "chatbot", folder)
     assert backup_schedule.trouble("daily 03:30", "chatbot", folder)
     assert backup_schedule.apply("daily 03:30", "chatbot", folder) and "30 3 * * *" in file.read_text()
