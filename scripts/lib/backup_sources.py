@@ -24,8 +24,8 @@ from scripts.lib.shell import Piped
 
 _DUMP = ("python3", "-m", "chatproxy", "data", "dump")
 _PART = re.compile(r"(.+)\.part(\d{4,})")
-# So long without a byte, and the database hangs. The first ones take a look at all that there is.
-_STALLED_S = 600.0
+# So long without a byte, and the database hangs. Vectors that have to be made anew on a slow machine take minutes.
+_STALLED_S = 1800.0
 _COPY = 2**20
 _IN_MEMORY = 8 * 2**20
 # In this folder -> in the archive.
