@@ -34,7 +34,7 @@ class ServiceFailed(Exception):
 class Service:
     """How one service is started and how it is asked whether it is there.
 
-    ``health`` is an HTTP path on ``port``; None = an open TCP port is enough (mongod).
+    ``health`` is an HTTP path on ``port``, or a file that is there once it is ready (mongod).
     """
 
     name: str
@@ -42,7 +42,7 @@ class Service:
     environment: Mapping[str, str]
     folder: Path
     port: int
-    health: str | None
+    health: str | Path
 
 
 def free_port() -> int:
@@ -210,11 +210,12 @@ class NativeStack:
             "MONGO_DATA": str(self.data / "mongo"),
             "MONGO_BIND": "127.0.0.1",
             "MONGO_PORT": str(self.ports["mongo"]),
-            "MONGO_SETUP_PORT": str(free_port()),
+            "MONGO_RUN": str(self.data / "run"),
             "MONGO_ROOT_PASSWORD_FILE": str(self._secret("mongo_root_password")),
             "MONGO_PASSWORD_FILE": str(self.mongo_password_file),
         }
-        return Service("mongo", (self.python, "entrypoint.py"), environment, folder, self.ports["mongo"], None)
+        ready = self.data / "run" / "ready"
+        return Service("mongo", (self.python, "entrypoint.py"), environment, folder, self.ports["mongo"], ready)
 
     def _chroma(self) -> Service:
         folder = ROOT / "images" / "chroma"
@@ -230,12 +231,8 @@ class NativeStack:
 
     def _embeddings(self) -> Service:
         folder = ROOT / "images" / "embeddings"
-        environment = {
-            "HOST": "127.0.0.1",
-            "PORT": str(self.ports["embeddings"]),
-            "HF_HUB_OFFLINE": "1",
-            "MODELS_DIR": str(ROOT / "models"),
-        }
+        offline = {"HF_HUB_OFFLINE": "1", "MODELS_DIR": str(ROOT / "models")}
+        environment = {**offline, "HOST": "127.0.0.1", "PORT": str(self.ports["embeddings"])}
         arguments = (self.python, "-m", "gunicorn", "-c", "gunicorn.conf.py")
         return Service("embeddings", arguments, environment, folder, self.ports["embeddings"], "/healthz")
 
@@ -272,7 +269,7 @@ class NativeStack:
         return self.data / "secrets" / name
 
     def _make_folders(self) -> None:
-        for folder in ("mongo", "chroma", "logs", "secrets"):
+        for folder in ("mongo", "chroma", "logs", "secrets", "run"):
             (self.data / folder).mkdir(parents=True, exist_ok=True)
         (self.data / "secrets").chmod(0o700)
         for name in SECRETS:
@@ -283,6 +280,8 @@ class NativeStack:
 
     def _launch(self, service: Service) -> None:
         self.stop(service.name)
+        if isinstance(service.health, Path):
+            service.health.unlink(missing_ok=True)
         with self.log(service.name).open("ab") as log:
             # A session of its own: Ctrl-C in the terminal reaches only the parent, which ends the services in order.
             self.processes[service.name] = subprocess.Popen(
@@ -319,10 +318,8 @@ def _end_with_parent() -> None:
 
 
 def _answers(service: Service) -> bool:
-    if service.health is None:
-        with socket.socket() as probe:
-            probe.settimeout(1)
-            return probe.connect_ex(("127.0.0.1", service.port)) == 0
+    if isinstance(service.health, Path):
+        return service.health.exists()
     connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=3)
     try:
         connection.request("GET", service.health)

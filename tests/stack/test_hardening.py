@@ -92,7 +92,8 @@ def test_chroma_answers_nobody_without_its_token(appliance: Appliance) -> None:
 
 
 def test_mongo_tells_nothing_without_a_login(appliance: Appliance) -> None:
-    ask = "from pymongo import MongoClient; print(MongoClient('mongodb://mongo:27017', serverSelectionTimeoutMS=3000)"
+    address = "'mongodb://mongo:27017', directConnection=True, serverSelectionTimeoutMS=3000"
+    ask = f"from pymongo import MongoClient; print(MongoClient({address})"
     refused = appliance.execute("proxy", "python3", "-c", ask + "['chatbot'].keys.find_one())", check=False)
     assert "authentication" in refused.stderr.lower()
 

@@ -1,7 +1,7 @@
 """The MongoDB database: connection, schema version, errors in our own terms.
 
 The client connects on first use and reconnects by itself, so the proxy starts while MongoDB is down and recovers when
-it is back. A write that was acknowledged is on disk: w "majority" and j true (a standalone server acknowledges w 1 in
+it is back. A write that was acknowledged is on disk: w "majority" and j true (w 1 alone is acknowledged in
 memory only). UNFLUSHED is for writes that a later one takes to disk with it, or that may be lost.
 """
 
