@@ -52,6 +52,8 @@ ALLOWED = {
         *("core.added_rules", "core.admin_ports", "core.archive"),
         # What is measured, to be kept and told.
         *("core.condition", "core.measures", "core.tally", "core.working"),
+        # What has a retention.
+        "core.expiry",
     ),
     "core": ("core",),
 }

@@ -85,12 +85,19 @@ def low(running: Appliance, service: str) -> Iterator[None]:
 
 @contextmanager
 def _filled(disk: Path, left: int) -> Iterator[None]:
+    """Blocks are given to a file that nothing is written to, so that the disk is full and not busy."""
     filler = disk / "filler"
     try:
-        with filler.open("wb", buffering=0) as file, suppress(OSError):  # ENOSPC is what is wanted
-            while (free := os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize - left) > 0 or not left:
-                file.write(bytes(min(stack.MIB, free) if left else stack.MIB))
-            os.fsync(file.fileno())
+        with filler.open("wb") as file:
+            size, step = 0, stack.MIB
+            while step >= 4096:
+                if left and os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize - step < left:
+                    break
+                try:
+                    os.posix_fallocate(file.fileno(), size, step)
+                    size += step
+                except OSError:  # ENOSPC: what is left is less than that
+                    step //= 2
         yield
     finally:
         filler.unlink(missing_ok=True)

@@ -156,7 +156,7 @@ class Crowd:
 
         def once(line: Line) -> Outcome:
             nonlocal going_on, turns
-            outcome, conversation = talk(line, self.book, bot, _question(), going_on)
+            outcome, conversation = talk(line, self.book, bot, question(), going_on)
             turns = turns + 1 if conversation == going_on else 1
             going_on = conversation if outcome.good and turns < _TURNS else ""
             return outcome
@@ -164,7 +164,7 @@ class Crowd:
         return once
 
     def _ask(self, line: Line) -> Outcome:
-        return ask(line, self.book, "brief", _question())
+        return ask(line, self.book, "brief", question())
 
     def _read(self, line: Line) -> Outcome:
         return look(line, self.book, "read", lambda: line.get("/api/v1/conversations?limit=5"))
@@ -180,7 +180,8 @@ class Crowd:
         return outcome
 
 
-def _question() -> str:
+def question() -> str:
+    """No two are the same, so that each can be found again."""
     return f"{random.choice(_QUESTIONS)} ({random.getrandbits(32):08x})"
 
 

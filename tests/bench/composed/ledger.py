@@ -163,7 +163,9 @@ def read_stream(answer: requests.Response, leave_after: int = 0) -> Streamed:
 
 def judged_stream(what: str, begun: float, read: Streamed) -> Outcome:
     said, dishonest = "200", ""
-    if read.end == "error":
+    if read.end == "left":
+        said = "left"
+    elif read.end == "error":
         said = f"200, then error {read.data.get('code')}"
         dishonest = said if read.data.get("code") in (None, "internal_error") else ""
     elif read.end == "done" and read.data.get("answer") != read.text.strip():
