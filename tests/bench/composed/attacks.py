@@ -31,7 +31,7 @@ from tests.bench.figures import counted, figure, heading, percentile
 CONNECTIONS = 1000
 GOAL_TIMES = 2.0
 _PACKAGES = {"slowhttptest": "slowhttptest", "testssl": "testssl.sh"}
-_SLOW = {
+SLOW = {
     "slow headers (-H)": ["-H", "-i", "5", "-t", "GET", "-u", "{}/chat"],
     "slow body (-B)": ["-B", "-i", "5", "-s", "8192", "-t", "POST", "-u", "{}/api/v1/chat"],
     "slow read (-X)": ["-X", "-w", "10", "-y", "20", "-n", "5", "-z", "32", "-k", "3", "-u", "{}/widget.js"],
@@ -111,7 +111,7 @@ def run() -> None:
         without = asking.during(seconds)
         heading(f"{CONNECTIONS} slow connections while three clients ask, {seconds} s each")
         figure("a question without them, p95", p95(without), "s", digits=2)
-        for name, words in _SLOW.items():
+        for name, words in SLOW.items():
             tool = slow(line.address, words, seconds + 10)
             time.sleep(5)  # all of them are there
             outcomes = asking.during(seconds)

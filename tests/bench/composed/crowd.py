@@ -17,7 +17,7 @@ from tests.bench.composed.ledger import SILENCE_S, Ledger, Outcome
 # What the appliance needs for them: answers that are short on a machine that does much beside, kept for a month.
 BOTS = {
     "brief": "name: Brief\nsystem: Answer briefly.\nsampling: factual\nmax_tokens: 24\nretention_days: 30\n",
-    "desk": "name: Desk\nsystem: Answer from the passages.\nknowledge: [site]\nsampling: factual\nmax_tokens: 24\n",
+    "reader": "name: Reader\nsystem: Answer from the passages.\nknowledge: [site]\nsampling: factual\nmax_tokens: 24\n",
 }
 _QUESTIONS = (
     "Name a colour of the sea.",
@@ -29,6 +29,7 @@ _QUESTIONS = (
 _TURNS = 4
 _PAUSE_S, _PAUSE_AFTER_FAILURE_S = 1.0, 0.5
 _READ_WITHIN_S = 90.0
+_ENDS_WITHIN_S = 3.0
 
 
 class Line:
@@ -134,7 +135,7 @@ class Crowd:
         self._end = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, args=(does, line.again()), daemon=True)
-            for does in (self._talk("brief"), self._talk("desk"), self._ask, self._read, self._search, self._give)
+            for does in (self._talk("brief"), self._talk("reader"), self._ask, self._read, self._search, self._give)
         ]
 
     def start(self) -> None:
@@ -144,7 +145,8 @@ class Crowd:
     def stop(self) -> None:
         self._end.set()
         for thread in self._threads:
-            thread.join(_READ_WITHIN_S + SILENCE_S)
+            # One that waits for an answer is not waited for: what it would note is nobody's any more.
+            thread.join(_ENDS_WITHIN_S)
 
     def _run(self, does: Callable[[Line], Outcome], line: Line) -> None:
         while not self._end.is_set():
@@ -170,7 +172,7 @@ class Crowd:
         return look(line, self.book, "read", lambda: line.get("/api/v1/conversations?limit=5"))
 
     def _search(self, line: Line) -> Outcome:
-        body: dict[str, object] = {"query": "word of the day", "bot": "desk"}
+        body: dict[str, object] = {"query": "word of the day", "bot": "reader"}
         return look(line, self.book, "search", lambda: line.post("/api/v1/search", body))
 
     def _give(self, line: Line) -> Outcome:

@@ -76,7 +76,7 @@ def program(line: Line, book: Ledger, end: threading.Event) -> None:
     while not end.wait(random.expovariate(1 / _PROGRAM_PAUSE_S)):
         ask(line, book, "brief", crowd.question())
         look(line, book, "read", lambda: line.get("/api/v1/conversations?limit=20"))
-        look(line, book, "search", lambda: line.post("/api/v1/search", {"query": "lamp", "bot": "desk"}))
+        look(line, book, "search", lambda: line.post("/api/v1/search", {"query": "lamp", "bot": "reader"}))
 
 
 def people(line: Line, book: Ledger, seconds: float, visitors: int) -> None:

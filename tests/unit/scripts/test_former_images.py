@@ -20,7 +20,9 @@ class Docker:
     def ask(self, *words: str) -> tuple[int, str, str]:
         image = words[-1]
         if words[:2] == ("image", "inspect"):
-            return (0, f"{json.dumps(self.images[image])} 7\n", "") if image in self.images else (1, "", "No such image")
+            return (
+                (0, f"{json.dumps(self.images[image])} 7\n", "") if image in self.images else (1, "", "No such image")
+            )
         assert words == ("image", "rm", image), "never by force"
         if image in self.used:
             return 1, "", "conflict"
