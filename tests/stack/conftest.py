@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,13 @@ class Appliance:
         # Else a CA bundle named in the environment would win over the appliance's own authority.
         self.session.trust_env = False
 
-    def make(self, *words: str, timeout: float = UP_TIMEOUT_S, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Runs make as an operator without a terminal would; stdout and stderr together."""
+    def make(
+        self, *words: str, timeout: float = UP_TIMEOUT_S, before: Sequence[str] = (), **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs make as an operator without a terminal would; stdout and stderr together. `before` are a command's words
+        that runs it."""
         return subprocess.run(
-            ["make", "--no-print-directory", *words],
+            [*before, "make", "--no-print-directory", *words],
             cwd=self.folder,
             env={**os.environ, "COMPOSE_PROJECT_NAME": PROJECT, "CI": "true", **environment},
             stdin=subprocess.DEVNULL,

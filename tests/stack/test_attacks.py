@@ -1,4 +1,4 @@
-"""A thousand slow connections in front of the door: those who chat notice nothing. `make bench ONLY=attacks` measures."""
+"""A thousand slow connections in front of the door: who chats notices nothing. `make bench ONLY=attacks` measures."""
 
 from __future__ import annotations
 

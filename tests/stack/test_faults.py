@@ -42,6 +42,16 @@ def test_people_are_told_the_truth_and_lose_nothing(
     assert not made.lost
 
 
+def test_without_names_and_registries_it_runs_restarts_and_comes_up(appliance: Appliance) -> None:
+    """With nobody who answers for a name, no registry and no package archive can be asked either."""
+    appliance.wait_healthy()
+    blind = ("unshare", "--mount", "sh", "-c", 'mount --bind /dev/null /etc/resolv.conf && exec "$@"', "sh")
+    for words in (("restart", "SERVICE=proxy"), ("up", "SOURCES=packages"), ("status",)):
+        done = appliance.make(*words, before=blind, timeout=180)
+        assert done.returncode == 0, done.stdout
+    assert appliance.chat("Still there?")["answer"].strip()
+
+
 def test_a_minute_of_many_visitors(appliance: Appliance) -> None:
     appliance.wait_healthy()
     before = {name: each["RestartCount"] for name, each in appliance.containers().items()}

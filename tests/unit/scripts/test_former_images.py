@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from scripts.lib import docker_daemon
+from scripts.lib import docker_daemon, paths
+from scripts.lib.failure import Failure
 from scripts.lib.former_images import Former
 
 
@@ -86,3 +91,30 @@ def test_a_spoilt_file_is_an_empty_one(docker: Docker, tmp_path: Path) -> None:
     file = tmp_path / "former.json"
     file.write_text("{")
     assert Former(file).remove(all_of_them=True) == (0, 0)
+
+
+def _prune() -> ModuleType:
+    loader = SourceFileLoader("prune", str(paths.ROOT / "scripts" / "prune"))
+    module = ModuleType(loader.name)
+    loader.exec_module(module)
+    return module
+
+
+def test_prune_removes_nothing_where_nobody_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("YES", raising=False)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    with pytest.raises(Failure, match="prune.not_asked") as refused:
+        _prune().wanted()
+    assert "YES=1" in refused.value.hint
+    monkeypatch.setenv("YES", "1")
+    assert _prune().wanted()
+
+
+def test_prune_says_when_the_build_cache_stays(docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {"system": (0, "Images\t3GB\nBuild Cache\t7GB\n", ""), "builder": (1, "", "is busy")}
+    monkeypatch.setattr(docker_daemon, "ask", lambda *words, **_: answers.get(words[0], (1, "", "")))
+    monkeypatch.setattr(docker_daemon, "ensure_running", lambda: None)
+    monkeypatch.setenv("YES", "1")
+    assert _prune().build_cache() == "7GB"
+    with pytest.raises(Failure, match="prune.failed"):
+        _prune().main()
