@@ -96,6 +96,7 @@ def test_a_spoilt_file_is_an_empty_one(docker: Docker, tmp_path: Path) -> None:
 def _prune() -> ModuleType:
     loader = SourceFileLoader("prune", str(paths.ROOT / "scripts" / "prune"))
     module = ModuleType(loader.name)
+    module.__file__ = loader.path
     loader.exec_module(module)
     return module
 
@@ -103,7 +104,7 @@ def _prune() -> ModuleType:
 def test_prune_removes_nothing_where_nobody_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("YES", raising=False)
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
-    with pytest.raises(Failure, match="prune.not_asked") as refused:
+    with pytest.raises(Failure, match=r"prune\.not_asked") as refused:
         _prune().wanted()
     assert "YES=1" in refused.value.hint
     monkeypatch.setenv("YES", "1")
@@ -116,5 +117,5 @@ def test_prune_says_when_the_build_cache_stays(docker: Docker, monkeypatch: pyte
     monkeypatch.setattr(docker_daemon, "ensure_running", lambda: None)
     monkeypatch.setenv("YES", "1")
     assert _prune().build_cache() == "7GB"
-    with pytest.raises(Failure, match="prune.failed"):
+    with pytest.raises(Failure, match=r"prune\.failed"):
         _prune().main()
