@@ -1,6 +1,6 @@
 # Every target is one command in scripts/. `make help` is built from the comments behind the targets.
 .DEFAULT_GOAL := help
-.PHONY: help up down restart status logs doctor prune models model tune bench-model key keys admin admins ingest sources wg-peer wg-peers wg-peer-remove dev test test-stack test-long lint audit bench
+.PHONY: help up down restart status logs doctor prune models model tune bench-model backup backups backup-check restore key keys admin admins ingest sources wg-peer wg-peers wg-peer-remove dev test test-stack test-long lint audit bench
 
 ##@ Run it
 up: ## From a bare machine to a working chat; later: apply what changed [GPU=1] [any setting, as SOURCES=packages]
@@ -19,6 +19,16 @@ doctor: ## Look for trouble, in the machine and in what runs; each with its fix
 	@scripts/doctor
 prune: ## Give back the disk that builds have left, after asking: images of earlier versions, build cache [YES=1]
 	@scripts/prune
+
+##@ Backups
+backup: ## All that is not made again by itself, as one verified archive, while people chat [TO=folder]
+	@scripts/backup
+backups: ## List them: age, size, verified how, where off-site [JSON=1] [CHECK=1: read each of them whole]
+	@scripts/backups
+backup-check: ## Prove that one can be restored: into throw-away volumes, compared, removed again [FROM=archive]
+	@scripts/backup-check
+restore: ## Everything as it was in a backup; on a blank machine it is all that is needed: FROM=archive, or UNDO=1 [ACCEPT=]
+	@scripts/restore
 
 ##@ The model
 models: ## Which fit this machine, how fast they can be, and the best of them [JSON=1] [MEASURE=1] [GPU=1] [CONTEXT_SIZE=8192]

@@ -78,9 +78,14 @@ def library(database: Database) -> Library:
     return Library(MongoSources(database), MongoKnowledge(database), MongoJobs(database), MongoOriginals(database))
 
 
-def database(settings: Settings) -> Database:
+def database(settings: Settings, *, as_it_is: bool = False) -> Database:
+    """`as_it_is`: without bringing its schema up to date."""
     return Database(
-        settings.mongo_url, settings.mongo_database, user=settings.mongo_user, password=settings.mongo_password
+        settings.mongo_url,
+        settings.mongo_database,
+        user=settings.mongo_user,
+        password=settings.mongo_password,
+        as_it_is=as_it_is,
     )
 
 

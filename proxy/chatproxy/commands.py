@@ -2,7 +2,7 @@
 
 `admins put|list|remove` (admins_commands.py) is about the console; `hold`, `release`, `try-engine` and
 `check-model` (model_commands.py) are for a change of model. In the worker's container also `worker` and `sources ...`
-(sources_commands.py).
+(sources_commands.py) and `data ...` (data_commands.py).
 
 With `--origins` a key is a site key, for web pages; else an API key. A list has both, and both are revoked by their id.
 
@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from chatproxy import admins_commands, model_commands, sources_commands
+from chatproxy import admins_commands, data_commands, model_commands, sources_commands
 from chatproxy.core.access import KeyRecord, Limits, SiteKey
 from chatproxy.core.audit import OPERATOR, Audit
 from chatproxy.core.keys import Keyring
@@ -52,6 +52,8 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         from chatproxy import worker
 
         return worker.main(environment)
+    if options.family == "data":
+        return data_commands.run(options, environment)
     if options.family == "admins":
         return admins_commands.run(options, environment)
     if options.family in model_commands.FAMILIES:
@@ -89,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     families = parser.add_subparsers(dest="family", required=True)
     families.add_parser("worker", help="read websites and files until SIGTERM")
     sources_commands.add_parser(families)
+    data_commands.add_parser(families)
     admins_commands.add_parser(families)
     model_commands.add_parsers(families)
     keys = families.add_parser("keys", help="API keys")

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 
 from scripts.lib import (
     apt,
+    base_image,
     dotenv,
+    fetch_inside,
     findings,
     gpus,
+    images,
     log,
+    mounted,
     paths,
     pip_settings,
     preflight,
@@ -20,7 +25,10 @@ from scripts.lib import (
     settings,
     sources,
     stage,
+    trials,
+    waiting,
 )
+from scripts.lib.compose import Compose
 from scripts.lib.failure import Failure
 from scripts.lib.gpus import Use
 from scripts.lib.host import Host
@@ -125,3 +133,28 @@ def stage_files(wanted: Settings, choice: Choice) -> None:
     ):
         log.ok(f"koboldcpp's source staged from {wanted['KOBOLDCPP_SOURCE']}")
     stage.stage_torch(pip_settings.torch_wheels())
+
+
+def make_images(values: Mapping[str, str], wanted: Settings, choice: Choice, model: Model, compose: Compose) -> None:
+    """All images, and the model's files in models/; what is there already is left alone."""
+    stage_files(wanted, choice)
+    if choice.kind == "packages":
+        base_image.ensure()
+    log.step("images")
+    built = images.build_foundation(values)
+    fetch_inside.fetch_model(model, wanted, values)
+    services = images.build_services(compose)
+    log.ok(f"{built + len(services)} images built" if built or services else "nothing to build")
+
+
+def start(compose: Compose, choice: Choice) -> None:
+    """All services, until the proxy itself says that it can answer. Failures as in waiting.py."""
+    log.step("services")
+    trials.remove_left(compose.project)
+    started = waiting.start(compose)
+    restarted = mounted.apply(compose)
+    if restarted:
+        waiting.start(compose)
+    waiting.until_ready(compose)
+    remember_sources(choice)
+    log.ok(f"all healthy, {started} started" if started else "all healthy, nothing had to be started")

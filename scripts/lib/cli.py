@@ -6,9 +6,11 @@ import fcntl
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 from scripts.lib import log, paths
@@ -66,15 +68,41 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
-def exclusive() -> Iterator[None]:
-    """At most one command at a time changes this appliance."""
+def exclusive(wait_s: float = 0) -> Iterator[None]:
+    """At most one command at a time changes this appliance; another one is waited for so long, in seconds."""
     # The folder itself is locked: a refused `make up` leaves no file behind, not even a lock.
     folder = os.open(paths.ROOT, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        deadline = time.monotonic() + wait_s
+        while not _locked(folder):
+            if time.monotonic() >= deadline:
+                fact = f"another command is changing this appliance right now{_holder(folder)}"
+                raise Failure("appliance.busy", fact, "wait until it is done")
+            time.sleep(1)
         yield
-    except BlockingIOError as error:
-        fact = "another command is changing this appliance right now"
-        raise Failure("appliance.busy", fact, "wait until it is done") from error
     finally:
         os.close(folder)
+
+
+def _locked(folder: int) -> bool:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _holder(folder: int) -> str:
+    """Who holds the lock, as far as the kernel tells: ` (scripts/backup, process 4711)`."""
+    inode = os.fstat(folder).st_ino
+    try:
+        for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+            # 1: FLOCK  ADVISORY  WRITE 4711 fe:00:1048602 0 EOF
+            words = line.split()
+            if words[1] == "FLOCK" and words[5].endswith(f":{inode}"):
+                command = Path(f"/proc/{words[4]}/cmdline").read_bytes().decode(errors="replace").split("\0")
+                script = next((word for word in command if "scripts/" in word), command[0])
+                return f" ({script}, process {words[4]})"
+    except (OSError, IndexError):
+        pass
+    return ""

@@ -6,11 +6,14 @@ import json
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from scripts.lib import docker_daemon, paths, resolve, settings, shell
 from scripts.lib.failure import Failure
+from scripts.lib.shell import Piped
 
 _PS_ATTEMPTS = 10
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -40,22 +43,24 @@ class Container:
 
 @dataclass(frozen=True)
 class Compose:
-    """The appliance as Compose sees it. `gpu` adds docker-compose.gpu.yml."""
+    """The appliance as Compose sees it. `gpu` adds docker-compose.gpu.yml; the files are .env and what came of it."""
 
     project: str
     gpu: bool = False
+    env_file: Path = paths.ENV_FILE
+    resolved: Path = paths.RESOLVED_ENV
 
     def command(self, *arguments: str) -> list[str]:
         files = ["docker-compose.yml", *(["docker-compose.gpu.yml"] if self.gpu else [])]
         options = ["--project-name", self.project, "--project-directory", str(paths.ROOT)]
         options += [part for name in files for part in ("-f", str(paths.ROOT / name))]
-        for env_file in (paths.ENV_FILE, paths.RESOLVED_ENV):
+        for env_file in (self.env_file, self.resolved):
             options += ["--env-file", str(env_file)]
         return docker_daemon.docker("compose", *options, *arguments)
 
     def environment(self) -> Mapping[str, str | None]:
         """What Compose must not see: for it a variable of the shell outranks what `make up` resolved and wrote down."""
-        return dict.fromkeys([*settings.SETTINGS, *resolve.earlier()])
+        return dict.fromkeys([*settings.SETTINGS, *resolve.earlier(self.resolved)])
 
     def ask(self, *arguments: str, timeout: float = 60) -> tuple[int, str, str]:
         return shell.capture(self.command(*arguments), timeout=timeout, env=self.environment())
@@ -100,6 +105,25 @@ class Compose:
         """The lines that a command inside a running service prints, as they come."""
         words = self.command("exec", "-T", service, *command)
         yield from shell.lines(words, env=self.environment())
+
+    def pull(self, service: str, command: Sequence[str]) -> AbstractContextManager[Piped]:
+        """A command inside a running service, whose stdout is read as bytes while it runs."""
+        return shell.piped(self.command("exec", "-T", service, *command), env=self.environment())
+
+    def beside(self, service: str, volume: str, command: Sequence[str]) -> AbstractContextManager[Piped]:
+        """The same in a container of its own, of a service's image: without network, and with nothing but a volume.
+
+        The service itself may be stopped. `volume` is called as in docker-compose.yml, and lies at /from, read-only.
+        """
+        config = self.config()
+        name, image = config["volumes"][volume]["name"], config["services"][service]["image"]
+        if docker_daemon.ask("volume", "inspect", name)[0] != 0:
+            # `docker run` would make an empty one.
+            raise Failure("volume.missing", f"the volume {name} is not there", "`make up` makes it")
+        limits = ("--network=none", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges:true")
+        mount = f"--mount=type=volume,source={name},target=/from,readonly,volume-nocopy"
+        words = ("run", "--rm", "--pull=never", *limits, mount, f"--entrypoint={command[0]}", image, *command[1:])
+        return shell.piped(docker_daemon.docker(*words))
 
     def logs(self, service: str, lines: int) -> list[str]:
         _, out, err = self.ask("logs", "--no-color", "--no-log-prefix", "--tail", str(lines), service, timeout=20)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from scripts.lib import external, log, models, observed, switch
+from scripts.lib import backup_examine, external, log, models, observed, switch
 from scripts.lib.compose import Compose
 from scripts.lib.edge import Edge
 from scripts.lib.failure import Failure
@@ -50,6 +50,7 @@ def _stack(appliance: Compose, wanted: Settings, values: Mapping[str, str]) -> I
         yield from judge_tls(edge, edge.wait_for_tls(_TLS_WAIT_S))
     yield from judge_applied(wanted, values)
     yield from judge_change(switch.broken_off())
+    yield from backup_examine.judge(backup_examine.look(wanted, appliance.project))
 
 
 def judge_containers(running: Iterable[Running], expected: Iterable[str]) -> Iterator[Finding]:

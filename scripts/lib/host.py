@@ -123,6 +123,8 @@ class Host:
     secrets: bool = False
     # Other checkouts whose containers bear our project's name.
     elsewhere: tuple[str, ...] = ()
+    # Which volumes hold the data: see scripts.lib.generations.
+    generation: int = 1
     # The project's database volume is there, and the password that it was made with is not.
     locked_out: bool = False
 

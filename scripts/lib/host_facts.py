@@ -16,6 +16,7 @@ from pathlib import Path
 from scripts.lib import (
     docker_daemon,
     docker_install,
+    generations,
     gpu_facts,
     network_facts,
     paths,
@@ -100,6 +101,7 @@ def collect(settings: Settings, *, probe: bool = True) -> Host:
             built=(paths.STAMPS / "images.json").is_file(),
             secrets=secret_files.all_there(),
             elsewhere=_elsewhere(settings.project) if daemon else (),
+            generation=generations.current(),
             locked_out=daemon is not None and _locked_out(settings.project),
             reachable=reachable.result() if reachable else {},
             domain_addresses=domain.result() if domain else None,
@@ -217,7 +219,7 @@ def _locked_out(project: str) -> bool:
         (paths.SECRETS / "mongo_root_password").stat()
     except FileNotFoundError:
         status, out, _ = docker_daemon.ask("volume", "ls", "--format", "{{.Name}}", timeout=_DOCKER_TIMEOUT_S)
-        return status == 0 and f"{project}_mongo_data" in out.splitlines()
+        return status == 0 and generations.numbers(project, out) != []
     except OSError:
         # Closed to this user, so it is there.
         pass

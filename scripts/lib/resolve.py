@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from scripts.lib import attachments, base_image, dotenv, engine_values, paths, pip_settings, sizing
+from scripts.lib import attachments, base_image, dotenv, engine_values, generations, paths, pip_settings, sizing
 from scripts.lib.gpus import BACKENDS, Use
 from scripts.lib.host import Host
 from scripts.lib.models import Model
@@ -44,6 +44,7 @@ def resolve(
     return {
         **settings.overrides,
         "COMPOSE_PROJECT_NAME": settings.project,
+        "DATA_NAME": generations.data_name(settings.project, host.generation),
         "SOURCES_RESOLVED": choice.kind,
         "BASE_IMAGE": OFFICIAL_BASE if upstream else base_image.TAG,
         "ENGINE_RESOLVED": choice.engine,

@@ -105,6 +105,13 @@ def origins(value: str) -> str | None:
     return None if fits else "must be origins as https://lite.koboldai.net, with commas in between and no slash behind"
 
 
+def remote(value: str) -> str | None:
+    """Where archives go off this machine: see scripts/lib/backup_remote.py."""
+    tool, _, place = value.partition(":")
+    good = tool in ("rclone", "restic") and place and place.isprintable() and not place.startswith("-")
+    return None if good else "must be rclone:REMOTE:PATH or restic:REPOSITORY"
+
+
 def model_folder(value: str) -> str | None:
     """A model of sentence-transformers, which is a folder in models/."""
     named = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value)

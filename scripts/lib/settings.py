@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.lib import dotenv, networks, paths
+from scripts.lib import backup_keep, backup_times, dotenv, networks, paths
 from scripts.lib.findings import ERROR, WARNING, Finding
 from scripts.lib.setting_checks import (
     CONTACT,
@@ -28,6 +28,7 @@ from scripts.lib.setting_checks import (
     one_of,
     optional,
     origins,
+    remote,
     whole,
 )
 
@@ -123,6 +124,12 @@ SETTINGS: dict[str, Setting] = {
     # IPv6 wants 1280 bytes.
     "WG_MTU": Setting("1420", whole(1280, 9000)),
     "WG_INTERNET": Setting("off", one_of("on", "off")),
+    "BACKUP_DIR": Setting(".appliance/backups", matching(r"[^\x00-\x1f]+", "a folder's path")),
+    "BACKUP_KEEP": Setting("7d,4w,6m", backup_keep.check),
+    "BACKUP_PASSWORD_FILE": Setting("", anything),
+    "BACKUP_REMOTE": Setting("", optional(remote)),
+    "BACKUP_REMOTE_ENV": Setting("", anything),
+    "BACKUP_SCHEDULE": Setting("off", backup_times.check),
     "MAX_BODY": Setting("10MB", amount(64 * 1024)),
     "COMPOSE_PROFILES": Setting("", optional(_PROFILES)),
     "PROMETHEUS_RETENTION_DAYS": Setting("15", whole(1, 3650)),
@@ -140,9 +147,10 @@ _KNOWLEDGE_ARGUMENTS = (
     *("PAGES", "PAUSE", "RATE", "REBUILD", "REMOVE", "RESUME", "SHOW", "SYNC", "URL"),
 )
 _VPN_ARGUMENTS = ("ENDPOINT", "QR")
+_BACKUP_ARGUMENTS = ("CHECK", "TO")
 _ARGUMENTS = (
     *("ACCEPT", "ARGS", "COMPARE", "GPU", "LINES", "MINUTES", "ONLY", "PORT", "PROMPT", "ROUNDS", "SERVICE", "TOKENS"),
-    *(*_KEY_ARGUMENTS, *_KNOWLEDGE_ARGUMENTS, *_VPN_ARGUMENTS),
+    *(*_KEY_ARGUMENTS, *_KNOWLEDGE_ARGUMENTS, *_VPN_ARGUMENTS, *_BACKUP_ARGUMENTS),
 )
 
 
@@ -238,6 +246,7 @@ def _together(settings: Settings) -> Iterator[Finding]:
         fact = f"HTTP_PORT and HTTPS_PORT are both {settings['HTTP_PORT']}"
         yield Finding("setting.invalid", ERROR, fact, "give them different ports in .env")
     yield from _mail(settings)
+    yield from _backup(settings)
     public = is_public_name(settings["DOMAIN"])
     if public and (settings["HTTP_PORT"], settings["HTTPS_PORT"]) != ("80", "443"):
         yield Finding(
@@ -262,3 +271,17 @@ def _mail(settings: Settings) -> Iterator[Finding]:
     if user and settings["SMTP_TLS"] == "none":
         fact = "SMTP_TLS=none would send the password of SMTP_USER for everybody to read"
         yield Finding("mail.password_exposed", ERROR, fact, "set SMTP_TLS=starttls or tls, or leave SMTP_USER empty")
+
+
+def _backup(settings: Settings) -> Iterator[Finding]:
+    """Off-site, secrets are in others' hands."""
+    tool = settings["BACKUP_REMOTE"].partition(":")[0]
+    if not tool or settings["BACKUP_PASSWORD_FILE"]:
+        return
+    hint = "set BACKUP_PASSWORD_FILE in .env to a file that holds a password, and keep a copy of it elsewhere"
+    if tool == "restic":
+        fact = "BACKUP_REMOTE is a restic repository, which needs a password, and there is no BACKUP_PASSWORD_FILE"
+        yield Finding("backup.password_missing", ERROR, fact, hint)
+    else:
+        fact = f"backups go to {settings['BACKUP_REMOTE']} as they are, with every secret and every conversation"
+        yield Finding("backup.not_encrypted", WARNING, fact, hint)

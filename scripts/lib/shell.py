@@ -6,10 +6,13 @@ import os
 import shlex
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from scripts.lib import log
 from scripts.lib.failure import Failure
@@ -18,6 +21,7 @@ from scripts.lib.failure import Failure
 _UNATTENDED = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_MODE": "a", "LC_ALL": "C.UTF-8"}
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 _HEARTBEAT_S = 20.0
+_LAST_WORD_S = 30.0
 
 
 def is_root() -> bool:
@@ -108,6 +112,43 @@ def lines(command: Sequence[str], *, env: Mapping[str, str | None] | None = None
     finally:
         process.terminate()
         process.wait()
+
+
+@dataclass
+class Piped:
+    """A command whose stdout is read as it comes; exit status and stderr are there once its block has ended."""
+
+    stdout: IO[bytes]
+    status: int = -1
+    err: str = ""
+
+
+@contextmanager
+def piped(command: Sequence[str], *, env: Mapping[str, str | None] | None = None) -> Iterator[Piped]:
+    """Run a command and read its stdout, bytes. It is ended where its block is left before all of that is read."""
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=environment(env)
+        )
+        if process.stdout is None:
+            raise RuntimeError("no pipe")
+        running = Piped(process.stdout)
+        try:
+            yield running
+            # Who stops reading early ends it as `head` does; who has read all waits for its last word.
+            process.stdout.close()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_LAST_WORD_S)
+        finally:
+            process.stdout.close()
+            process.terminate()
+            try:
+                process.wait(_LAST_WORD_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            running.status = process.wait()
+            errors.seek(0)
+            running.err = errors.read().decode(errors="replace")
 
 
 def output(command: Sequence[str], *, timeout: float = 60) -> str | None:

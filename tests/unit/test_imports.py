@@ -25,6 +25,7 @@ ALLOWED = {
         "parts",
         "core",
         "admins_commands",
+        "data_commands",
         "model_commands",
         "sources_commands",
         "worker",
@@ -32,6 +33,8 @@ ALLOWED = {
     "findings": (),
     "model_commands": ("building", "findings", "settings", "core"),
     "admins_commands": ("findings", "settings", "parts", "core"),
+    # A composition root too: of what is carried away and brought back.
+    "data_commands": ("building", "findings", "settings", "core", "adapters"),
     "sources_commands": ("findings", "settings", "parts", "core"),
     "app": ("settings", "console_app", "parts", "web", "core"),
     "console_app": ("building", "parts", "web"),
@@ -50,6 +53,8 @@ ALLOWED = {
         *("core.knowledge_ports", "core.models", "core.sources", "core.engine_pages"),
         # What the console keeps and looks for.
         *("core.added_rules", "core.admin_ports", "core.archive"),
+        # What is carried away by a backup.
+        *("core.carried", "core.carried_ports"),
         # What is measured, to be kept and told.
         *("core.condition", "core.measures", "core.tally", "core.working"),
         # What has a retention.

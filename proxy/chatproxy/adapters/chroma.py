@@ -22,6 +22,7 @@ _BASE = "/api/v2/tenants/default_tenant/databases/default_database/collections"
 _PREFIX = "knowledge-"
 # Its largest write is a few thousand records; vectors of 384 numbers come to 8 KB each as JSON.
 WRITTEN_AT_ONCE = 256
+_LISTED_AT_ONCE = 500
 
 
 class VectorsUnavailable(SearchUnavailable):
@@ -29,7 +30,7 @@ class VectorsUnavailable(SearchUnavailable):
 
 
 class Chroma:
-    """Implements core.ports.Vectors, VectorIndex and HealthCheck."""
+    """Implements core.ports.Vectors, VectorIndex and HealthCheck, and core.carried_ports.StoredVectors."""
 
     name = "chroma"
 
@@ -111,6 +112,49 @@ class Chroma:
         """See core.ports.VectorIndex. Raises VectorsUnavailable."""
         found = self._looked_up(collection)
         return "absent" if found is None else self._fit_of(found)
+
+    # --- for backup and restore -------------------------------------------------------------------------------------
+
+    def names(self) -> Sequence[str]:
+        """See core.carried_ports.StoredVectors. Raises VectorsUnavailable."""
+        names: list[str] = []
+        while True:
+            page = self._read(f"{_BASE}?limit={_LISTED_AT_ONCE}&offset={len(names)}")
+            names += [str(each["name"]) for each in page]
+            if len(page) < _LISTED_AT_ONCE:
+                return sorted(name.removeprefix(_PREFIX) for name in names if name.startswith(_PREFIX))
+
+    def identity(self, collection: str) -> str | None:
+        """See core.carried_ports.StoredVectors. Raises VectorsUnavailable."""
+        found = self._looked_up(collection)
+        return str(found["id"]) if found and self._fit_of(found) == "whole" else None
+
+    def count(self, collection: str) -> int:
+        """See core.carried_ports.StoredVectors. Raises VectorsUnavailable."""
+        identity = self.identity(collection)
+        return int(self._read(f"{_BASE}/{identity}/count")) if identity else 0
+
+    def stored(self, collection: str, ids: Sequence[str]) -> Mapping[str, Sequence[float]]:
+        """See core.carried_ports.StoredVectors. Raises VectorsUnavailable."""
+        vectors: dict[str, Sequence[float]] = {}
+        for begin in range(0, len(ids), WRITTEN_AT_ONCE):
+            payload = {"ids": list(ids[begin : begin + WRITTEN_AT_ONCE]), "include": ["embeddings"]}
+            answer = self._in_collection(collection, "get", payload, _WRITE_TIMEOUT_S)
+            if answer is None:
+                return {}
+            try:
+                vectors.update(zip(answer["ids"], answer["embeddings"], strict=True))
+            except (KeyError, TypeError, ValueError):
+                raise VectorsUnavailable("chroma: the answer holds no vectors") from None
+        return vectors
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _read(self, path: str) -> Any:
+        try:
+            return self._service.get(path, timeout_s=_QUERY_TIMEOUT_S)
+        except CallFailed as error:
+            raise VectorsUnavailable(f"chroma: {error}") from None
 
     def _fit_of(self, found: Mapping[str, Any]) -> Fit:
         metadata = found.get("metadata") or {}

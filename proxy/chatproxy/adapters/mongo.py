@@ -1,8 +1,8 @@
 """The MongoDB database: connection, schema version, errors in our own terms.
 
 The client connects on first use and reconnects by itself, so the proxy starts while MongoDB is down and recovers when
-it is back. A write that was acknowledged is on disk: w "majority" and j true (w 1 alone is acknowledged in
-memory only). UNFLUSHED is for writes that a later one takes to disk with it, or that may be lost.
+it is back. A write that was acknowledged is on disk: w "majority" and j true (w 1 alone is acknowledged in memory
+only). UNFLUSHED is for writes that a later one takes to disk with it, or that may be lost.
 """
 
 from __future__ import annotations
@@ -44,8 +44,11 @@ class Database:
 
     name = "mongo"
 
-    def __init__(self, url: str, database: str, *, user: str = "", password: str = "") -> None:
-        """Does not connect. The user is looked up in `database` unless the URL names an authSource."""
+    def __init__(self, url: str, database: str, *, user: str = "", password: str = "", as_it_is: bool = False) -> None:
+        """Does not connect. The user is looked up in `database` unless the URL names an authSource.
+
+        `as_it_is`: whatever its schema is, it stays; for what carries all of it away, or brings it back.
+        """
         credentials: dict[str, Any] = {"username": user, "password": password} if user else {}
         if user and "authsource=" not in url.lower():
             credentials["authSource"] = database
@@ -62,7 +65,7 @@ class Database:
             **credentials,
         )
         self._database = client[database]
-        self._schema = Remembered(self._migrate)
+        self._schema = Remembered((lambda: 0) if as_it_is else self._migrate)
         self._space = Space(self._database)
 
     @contextmanager

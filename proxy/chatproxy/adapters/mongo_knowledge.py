@@ -77,12 +77,12 @@ class MongoKnowledge:
 
     def chunks(self, document_id: str) -> Sequence[StoredChunk]:
         """See core.knowledge_ports.DocumentStore."""
-        return [_chunk(found) for found in self._listed(CHUNKS, {"document_id": document_id})]
+        return [chunk_of(found) for found in self._listed(CHUNKS, {"document_id": document_id})]
 
     def left_over(self, document_id: str, version: str) -> Sequence[StoredChunk]:
         """See core.knowledge_ports.DocumentStore."""
         where = {"document_id": document_id, "version": {"$ne": version}}
-        return [_chunk(found) for found in self._listed(CHUNKS, where)]
+        return [chunk_of(found) for found in self._listed(CHUNKS, where)]
 
     def remove_chunks(self, ids: Sequence[str]) -> None:
         """See core.knowledge_ports.DocumentStore."""
@@ -108,7 +108,7 @@ class MongoKnowledge:
         where = {"collection": collection, "same": {"$in": sorted(sames)}, "twin": True, "_id": {"$nin": list(but_ids)}}
         first: dict[str, StoredChunk] = {}
         for found in self._listed(CHUNKS, where):
-            first.setdefault(found["same"], _chunk(found))
+            first.setdefault(found["same"], chunk_of(found))
         return list(first.values())
 
     def collections(self) -> Sequence[str]:
@@ -117,7 +117,7 @@ class MongoKnowledge:
 
     def searched(self, after: str, count: int) -> Sequence[StoredChunk]:
         """See core.knowledge_ports.DocumentStore."""
-        return [_chunk(found) for found in self._listed(CHUNKS, {"_id": {"$gt": after}, "twin": False}, count)]
+        return [chunk_of(found) for found in self._listed(CHUNKS, {"_id": {"$gt": after}, "twin": False}, count)]
 
     def searched_count(self) -> int:
         """See core.knowledge_ports.DocumentStore."""
@@ -159,7 +159,8 @@ def _document(stored: StoredChunk) -> Document:
     }
 
 
-def _chunk(document: Document) -> StoredChunk:
+def chunk_of(document: Document) -> StoredChunk:
+    """The chunk that a stored document holds."""
     chunk = Chunk(
         document["text"],
         tuple(document["path"]),

@@ -230,24 +230,9 @@ class Ingest:
 
     def _search(self, collection: str, chunks: Sequence[StoredChunk]) -> None:
         for begin in range(0, len(chunks), _WRITTEN_AT_ONCE):
-            self._vectors.put(collection, self._embedded(chunks[begin : begin + _WRITTEN_AT_ONCE]))
+            self._vectors.put(collection, embedded(self._embedder, chunks[begin : begin + _WRITTEN_AT_ONCE]))
         if chunks:
-            self._words.put(
-                {
-                    each.id: Entry(collection, " > ".join(each.chunk.path), each.chunk.text, each.language)
-                    for each in chunks
-                }
-            )
-
-    def _embedded(self, chunks: Sequence[StoredChunk]) -> dict[str, Sequence[float]]:
-        """Vectors by chunk id."""
-        by_length = sorted(chunks, key=lambda each: len(each.chunk.embedded))
-        vectors: dict[str, Sequence[float]] = {}
-        for begin in range(0, len(by_length), _EMBEDDED_AT_ONCE):
-            part = by_length[begin : begin + _EMBEDDED_AT_ONCE]
-            made = self._embedder.embed([each.chunk.embedded for each in part]).vectors
-            vectors.update(zip((each.id for each in part), made, strict=True))
-        return vectors
+            self._words.put(entries(chunks))
 
     def _unsearch(self, collection: str, ids: Sequence[str]) -> None:
         if ids:
@@ -278,3 +263,21 @@ class Ingest:
 def original_key(document: str, digest: str) -> str:
     """Where a document's bytes are kept."""
     return f"{document}-{digest}"
+
+
+def embedded(embedder: Embedder, chunks: Sequence[StoredChunk]) -> dict[str, Sequence[float]]:
+    """Vectors by chunk id. Raises a ChatProxyError where the embedder is away."""
+    by_length = sorted(chunks, key=lambda each: len(each.chunk.embedded))
+    vectors: dict[str, Sequence[float]] = {}
+    for begin in range(0, len(by_length), _EMBEDDED_AT_ONCE):
+        part = by_length[begin : begin + _EMBEDDED_AT_ONCE]
+        made = embedder.embed([each.chunk.embedded for each in part]).vectors
+        vectors.update(zip((each.id for each in part), made, strict=True))
+    return vectors
+
+
+def entries(chunks: Sequence[StoredChunk]) -> dict[str, Entry]:
+    """What the word index holds of chunks, by their ids."""
+    return {
+        each.id: Entry(each.collection, " > ".join(each.chunk.path), each.chunk.text, each.language) for each in chunks
+    }

@@ -21,6 +21,7 @@ STARTER = models.load_catalog()["smollm2-135m-instruct"]
 
 GOLDEN = {
     "COMPOSE_PROJECT_NAME": "chatbot",
+    "DATA_NAME": "chatbot",
     "SOURCES_RESOLVED": "packages",
     "BASE_IMAGE": "chatbot-debian:bookworm",
     "ENGINE_RESOLVED": "llamacpp",

@@ -1,0 +1,144 @@
+"""What `make restore` and `make backup-check` share: an archive's settings, laid out beside those in force."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from scripts.lib import generations, log, paths, resolve, secret_files, takeover
+from scripts.lib.archive import Archive
+from scripts.lib.compose import Compose
+from scripts.lib.failure import Failure
+from scripts.lib.host import Host
+
+STAGE = paths.STATE / "restore"
+CHECK = paths.STATE / "backup-check"
+BEFORE = paths.STATE / "before-restore"
+_SETTINGS = "settings/"
+_COMPOSE = paths.ROOT / "compose"
+# Where an archive's files belong, by their place below settings/.
+PLACES = {
+    ".env": paths.ENV_FILE,
+    "secrets": paths.SECRETS,
+    "wireguard": paths.WIREGUARD,
+    "compose/bots": _COMPOSE / "bots",
+    "compose/formats": _COMPOSE / "formats",
+}
+# Compose's values once the secrets lie in their place.
+_RESOLVED = "resolved-then.env"
+# For the containers' user alone; the rest is root's, as it was made.
+_CONTAINERS = ("secrets",)
+
+
+@dataclass(frozen=True)
+class Staged:
+    """An archive's settings, laid out in a folder of their own; nothing in force is touched."""
+
+    folder: Path
+
+    @property
+    def env_file(self) -> Path:
+        return self.folder / ".env"
+
+    @property
+    def resolved(self) -> Path:
+        return self.folder / "resolved.env"
+
+    def compose(self, project: str) -> Compose:
+        """The appliance of these settings, under a project's name of its own."""
+        return Compose(project, env_file=self.env_file, resolved=self.resolved)
+
+    def host(self, host: Host, generation: int) -> Host:
+        """The machine as it is once these files are in force."""
+        bots = frozenset(each.stem for each in (self.folder / "compose" / "bots").glob("*.yaml"))
+        own = frozenset(each.stem for each in (self.folder / "compose" / "formats").glob("[!_.]*.toml"))
+        return replace(
+            host,
+            bots=bots or host.bots,
+            formats=host.formats | own,
+            secrets=True,
+            wireguard=(self.folder / "wireguard" / "server.json").exists(),
+            generation=generation,
+            # New volumes are made with the secrets that come with them.
+            locked_out=False,
+        )
+
+    def resolve(self, values: dict[str, str]) -> None:
+        """Write what Compose is given while the secrets still lie here."""
+        resolve.write({**values, "SECRETS_DIR": str(self.folder / "secrets")}, self.resolved)
+        resolve.write(values, self.folder / _RESOLVED)
+
+    def take(self, generation: int) -> None:
+        """Put these settings, and the volumes of that generation, into force; what was goes to BEFORE."""
+        generations.write(generation, self.folder / "generation")
+        moves = {place: self.folder / name for name, place in PLACES.items()}
+        moves |= {paths.RESOLVED_ENV: self.folder / _RESOLVED, generations.FILE: self.folder / "generation"}
+        takeover.take(moves, BEFORE)
+
+
+def back() -> None:
+    """What was before the last restore is in force again, and BEFORE holds what that had brought.
+
+    Failure `restore.nothing_before` where there was none.
+    """
+    places, undone = takeover.taken_from(BEFORE), paths.STATE / "undone-restore"
+    if not places:
+        fact = "there was no restore here, or what was before it is gone"
+        raise Failure("restore.nothing_before", fact, "`make backups` lists what can be restored")
+    takeover.take(places, undone)
+    shutil.rmtree(BEFORE)
+    undone.rename(BEFORE)
+
+
+def stage(archive: Archive, folder: Path = STAGE) -> Staged:
+    """Lay out an archive's settings. Failure `backup.incomplete` where it has none that could be started with."""
+    discard(folder)
+    folder.mkdir(mode=0o700, parents=True)
+    for member in archive.members():
+        if not member.name.startswith(_SETTINGS):
+            continue
+        name = member.name.removeprefix(_SETTINGS)
+        place = next((place for place in PLACES if name == place or name.startswith(f"{place}/")), None)
+        if place is None:
+            continue
+        path = folder / name
+        for missing in reversed([each for each in path.parents if not each.exists()]):
+            missing.mkdir(mode=0o755 if place.startswith("compose/") else 0o700)
+        path.touch(mode=0o644 if place.startswith("compose/") else 0o600)
+        path.write_bytes(archive.read(member.name))
+        if place in _CONTAINERS and os.geteuid() == 0:
+            os.chown(path, secret_files.UID, secret_files.UID)
+    staged = Staged(folder)
+    if not staged.env_file.exists() or not secret_files.all_there(folder / "secrets"):
+        fact = f"{archive.path} holds no settings, or not all secrets"
+        raise Failure("backup.incomplete", fact, "take another one: `make backups` lists them")
+    return staged
+
+
+def discard(folder: Path = STAGE) -> None:
+    """Take away what was laid out."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def told(archive: Archive) -> list[str]:
+    """What is in an archive, for a person to read."""
+    collections = archive.data.get("collections", {})
+    counts = {name: collections.get(name, {}).get("documents", 0) for name in ("conversations", "messages", "chunks")}
+    made = archive.manifest.made_at.strftime("%Y-%m-%d %H:%M UTC")
+    return [
+        f"made {made} of {archive.manifest.project}, {log.size(archive.size)}, encrypted: "
+        + ("yes" if archive.encrypted else "no"),
+        f"{counts['conversations']} conversations, {counts['messages']} messages, {counts['chunks']} passages",
+    ]
+
+
+def room_for(archive: Archive, host: Host) -> None:
+    """Failure `disk.too_small` unless the new volumes fit beside those in use."""
+    collections = archive.data.get("collections", {}).values()
+    # Documents and their indexes; vectors as Chroma keeps them; the same again while they are written.
+    needed = 2 * sum(int(each.get("bytes", 0)) for each in collections) + 4 * archive.size + 512 * 2**20
+    if host.disk_free_bytes < needed:
+        fact = f"{host.docker_root} has {log.size(host.disk_free_bytes)} free, and this takes about {log.size(needed)}"
+        raise Failure("disk.too_small", fact, "free some space; what is there now stays until the new data is whole")

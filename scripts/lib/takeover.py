@@ -1,0 +1,88 @@
+"""Files and folders that take the place of others all together, or not at all, whatever kills it in between.
+
+The journal names every move before the first one is made, and goes once the last one is. Where it is still there, the
+moves were broken off: `back` undoes those that were made.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from scripts.lib import paths
+
+JOURNAL = paths.STATE / "takeover.json"
+_RECORD = "moves.json"
+
+
+def take(new: Mapping[Path, Path], before: Path, journal: Path = JOURNAL) -> None:
+    """Move each new one (value) to its place (key); what was there goes to the folder `before`, which is emptied first.
+
+    All of them have to lie on one file system. A place whose value does not exist is left empty.
+    """
+    back(journal)
+    shutil.rmtree(before, ignore_errors=True)
+    before.mkdir(mode=0o700, parents=True)
+    moves = [
+        {"place": str(place), "new": str(each) if os.path.lexists(each) else "", "old": str(before / str(index))}
+        for index, (place, each) in enumerate(new.items())
+    ]
+    _write(before / _RECORD, json.dumps([move["place"] for move in moves]))
+    _write(journal, json.dumps(moves))
+    for move in moves:
+        if os.path.lexists(move["place"]):
+            Path(move["place"]).rename(move["old"])
+        if move["new"]:
+            Path(move["place"]).parent.mkdir(parents=True, exist_ok=True)
+            Path(move["new"]).rename(move["place"])
+    _end(journal)
+
+
+def back(journal: Path = JOURNAL) -> bool:
+    """Undo moves that were broken off; may itself be killed and repeated. False where there were none."""
+    if not journal.exists():
+        return False
+    for move in reversed(json.loads(journal.read_text(encoding="utf-8"))):
+        # A new one still lies where it was made until it has been moved. Nothing is ever thrown away here.
+        if move["new"] and not os.path.lexists(move["new"]):
+            Path(move["place"]).rename(move["new"])
+        if os.path.lexists(move["old"]):
+            Path(move["old"]).rename(move["place"])
+    _end(journal)
+    return True
+
+
+def taken_from(before: Path) -> dict[Path, Path]:
+    """{place: what was there before}, for a `take` that leads back; empty where there was none."""
+    try:
+        places = json.loads((before / _RECORD).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    return {Path(place): before / str(index) for index, place in enumerate(places)}
+
+
+def _end(journal: Path) -> None:
+    _sync(journal.parent)
+    journal.unlink()
+    _sync(journal.parent)
+
+
+def _write(path: Path, text: str) -> None:
+    draft = path.with_suffix(".part")
+    with draft.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
