@@ -73,8 +73,10 @@ def judge_containers(running: Iterable[Running], expected: Iterable[str]) -> Ite
 def _past(one: Running) -> Iterator[Finding]:
     setting = f"{one.service.upper()}_MEMORY"
     if one.oom_killed:
-        fact = f"{one.service} was killed because it needed more than its {log.size(one.memory_limit)} of memory"
-        yield Finding("service.oom_killed", ERROR, fact, f"raise {setting} in .env, then `make up`")
+        fact = f"something in {one.service} was killed since it needed more than its {log.size(one.memory_limit)} of memory"
+        yield Finding(
+            "service.oom_killed", ERROR, fact, f"raise {setting} in .env, then `make up` (which also forgets this)"
+        )
     elif one.memory_limit and one.memory > _NEARLY_FULL * one.memory_limit:
         fact = f"{one.service} uses {log.size(one.memory)} of its {log.size(one.memory_limit)} of memory"
         yield Finding("service.memory_nearly_full", WARNING, fact, f"raise {setting} in .env, then `make up`")
