@@ -73,10 +73,9 @@ def judge_containers(running: Iterable[Running], expected: Iterable[str]) -> Ite
 def _past(one: Running) -> Iterator[Finding]:
     setting = f"{one.service.upper()}_MEMORY"
     if one.oom_killed:
-        fact = f"something in {one.service} was killed since it needed more than its {log.size(one.memory_limit)} of memory"
-        yield Finding(
-            "service.oom_killed", ERROR, fact, f"raise {setting} in .env, then `make up` (which also forgets this)"
-        )
+        fact = f"in {one.service} something was killed: it needed more than its {log.size(one.memory_limit)} of memory"
+        hint = f"raise {setting} in .env, then `make up`, which makes the container anew and forgets this"
+        yield Finding("service.oom_killed", ERROR, fact, hint)
     elif one.memory_limit and one.memory > _NEARLY_FULL * one.memory_limit:
         fact = f"{one.service} uses {log.size(one.memory)} of its {log.size(one.memory_limit)} of memory"
         yield Finding("service.memory_nearly_full", WARNING, fact, f"raise {setting} in .env, then `make up`")

@@ -16,8 +16,8 @@ from tests.bench.composed.ledger import SILENCE_S, Ledger, Outcome
 
 # What the appliance needs for them: answers that are short on a machine that does much beside, kept for a month.
 BOTS = {
-    "brief": "name: Brief\nsystem: Answer briefly.\nsampling: factual\nmax_tokens: 24\nretention_days: 30\n",
-    "reader": "name: Reader\nsystem: Answer from the passages.\nknowledge: [site]\nsampling: factual\nmax_tokens: 24\n",
+    "brief": "name: Brief\nsystem: Answer briefly.\nsampling: factual\nmax_tokens: 8\nretention_days: 30\n",
+    "reader": "name: Reader\nsystem: Answer from the passages.\nknowledge: [site]\nsampling: factual\nmax_tokens: 8\n",
 }
 _QUESTIONS = (
     "Name a colour of the sea.",

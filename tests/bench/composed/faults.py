@@ -2,7 +2,7 @@
 
     CAUSES=kill,pause SERVICES=mongo,engine make bench ONLY=faults
 
-`back` is the time from the fault's end until each kind of request has been answered again (talking, asking, reading,
+`usual` is the longest that any request took in the ten seconds before, `back` the time from the fault's end until each kind of request has been answered again (talking, asking, reading,
 searching, and a file given, which takes the worker about two seconds on a good day) and /readyz says so; `healthy` is
 when Docker says it of every container too. `lost` is what was acknowledged and is not there.
 """
@@ -22,6 +22,7 @@ from tests.stack.conftest import RECOVERY_TIMEOUT_S, Appliance
 
 GOAL_BACK_S = 30.0
 _BEFORE_S = 3.0
+_USUAL_S = 10.0
 _POLL_S = 0.1
 
 
@@ -31,6 +32,7 @@ class Cell:
 
     cause: str
     service: str
+    usual: float
     said: Counter[str]
     named: str
     back: float | None
@@ -49,6 +51,7 @@ def cell(running: Appliance, people: Crowd, cause: str, service: str) -> Cell:
     people.book.forget()
     time.sleep(_BEFORE_S)
     begun = time.monotonic()
+    usual = max((each.ended - each.begun for each in people.book.since(begun - _USUAL_S)), default=0.0)
     named = set()
     with causes.FAULTS[cause](running, service):
         named |= _named(running)
@@ -59,7 +62,7 @@ def cell(running: Appliance, people: Crowd, cause: str, service: str) -> Cell:
     outcomes = people.book.since(begun, ended + (back or RECOVERY_TIMEOUT_S))
     lost = list(ledger.lost(people.line.address, told)) if back is not None else ["unknown: it did not come back"]
     return Cell(
-        cause, service, ledger.counted(outcomes), ", ".join(sorted(named)), back, last, healthy,
+        cause, service, usual, ledger.counted(outcomes), ", ".join(sorted(named)), back, last, healthy,
         sorted({each.dishonest for each in outcomes if each.dishonest}), lost,
     )  # fmt: skip
 
@@ -107,12 +110,12 @@ def told(each: Cell) -> str:
     said = ", ".join(f"{count} x {what}" for what, count in each.said.most_common())
     bad = "; ".join(each.dishonest)
     good = "ok" if each.good else "BAD"
-    line = f"{each.cause:<7}{each.service:<11}{back:>7} {each.last:<8}{healthy:>8}{len(each.lost):>6}  {good:<4}"
+    line = f"{each.cause:<7}{each.service:<11}{each.usual:>7.1f}{back:>7} {each.last:<8}{healthy:>8}{len(each.lost):>6}  {good:<4}"
     return f"{line}{each.named or '-':<22} {said}" + (f" | DISHONEST {bad}" if bad else "")
 
 
 HEADING = (
-    f"{'cause':<7}{'service':<11}{'back s':>7} {'last':<8}{'healthy':>8}{'lost':>6}  {'':<4}"
+    f"{'cause':<7}{'service':<11}{'usual s':>7}{'back s':>7} {'last':<8}{'healthy':>8}{'lost':>6}  {'':<4}"
     f"{'/readyz named':<22} clients saw"
 )
 
