@@ -2,9 +2,10 @@
 
     CAUSES=kill,pause SERVICES=mongo,engine make bench ONLY=faults
 
-`usual` is the longest that any request took in the ten seconds before, `back` the time from the fault's end until each kind of request has been answered again (talking, asking, reading,
-searching, and a file given, which takes the worker about two seconds on a good day) and /readyz says so; `healthy` is
-when Docker says it of every container too. `lost` is what was acknowledged and is not there.
+`usual` is the longest that any request took in the ten seconds before. `back` is the time from the fault's end until
+each kind of request has been answered again (talking, asking, reading, searching, and a file given, which takes the
+worker about two seconds on a good day) and /readyz says so; `healthy` is when Docker says it of every container too.
+`lost` is what was acknowledged and is not there.
 """
 
 from __future__ import annotations
@@ -110,8 +111,9 @@ def told(each: Cell) -> str:
     said = ", ".join(f"{count} x {what}" for what, count in each.said.most_common())
     bad = "; ".join(each.dishonest)
     good = "ok" if each.good else "BAD"
-    line = f"{each.cause:<7}{each.service:<11}{each.usual:>7.1f}{back:>7} {each.last:<8}{healthy:>8}{len(each.lost):>6}  {good:<4}"
-    return f"{line}{each.named or '-':<22} {said}" + (f" | DISHONEST {bad}" if bad else "")
+    times = f"{each.usual:>7.1f}{back:>7} {each.last:<8}{healthy:>8}"
+    line = f"{each.cause:<7}{each.service:<11}{times}{len(each.lost):>6}  {good:<4}{each.named or '-':<22} {said}"
+    return line + (f" | DISHONEST {bad}" if bad else "")
 
 
 HEADING = (
