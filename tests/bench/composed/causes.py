@@ -103,13 +103,12 @@ def _filled(disk: Path, left: int) -> Iterator[None]:
         filler.unlink(missing_ok=True)
 
 
-# Into the container's own group, and out of the kernel's sight when it looks for whom to end: what it takes is charged
-# to the service, which is ended when the limit is hit.
+# Into the container's own group: what it takes is charged to the service.
 _EATER = """
 import os, sys, time
 group, pid = sys.argv[1], int(sys.argv[2])
-open('/proc/self/oom_score_adj', 'w').write('-1000')
-open(group, 'w').write(str(os.getpid()))
+with open(group, 'w') as file:
+    file.write(str(os.getpid()))
 eaten, begun = [], time.monotonic()
 while os.path.exists(f'/proc/{pid}') and time.monotonic() - begun < 20:
     eaten.append(bytearray(os.urandom(1 << 20) * 8))
@@ -122,9 +121,13 @@ def memory(running: Appliance, service: str) -> Iterator[None]:
     """Its memory limit is hit, and the kernel ends its largest process."""
     container = running.containers()[service]
     victim = _largest(container["Id"])
+    # Before the one that eats: nobody needs a privilege to be ended first.
+    Path(f"/proc/{victim}/oom_score_adj").write_text("1000")
     eater = subprocess.Popen([sys.executable, "-c", _EATER, str(_group(container["Id"])), str(victim)])
     try:
         eater.wait(30)
+        if Path(f"/proc/{victim}").exists():
+            raise RuntimeError(f"the kernel has not ended process {victim} of {service}")
         yield
     finally:
         with suppress(ProcessLookupError):
