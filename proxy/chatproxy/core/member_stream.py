@@ -17,8 +17,8 @@ from typing import Any
 
 PART_BYTES = 4 << 20
 _PACKED_AT_ONCE = 1 << 20  # so that a part is never much longer
-# On text the fastest level leaves a third more than the default, in a fifth of its time: a backup takes CPU from those
-# who wait for an answer, and an archive's bytes are cheap.
+# On conversations (two cores of a small machine): 41 % is left at 76 MB/s, with zlib's own choice of 6 it is 36 % at
+# 20 MB/s. A backup takes CPU from those who wait for an answer, and an archive's bytes are cheap.
 _LEVEL = 1
 _GZIP = 31  # zlib's window bits for gzip's own header and checksum
 
