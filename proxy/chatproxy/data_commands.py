@@ -120,7 +120,7 @@ def _done(settings: Settings, options: argparse.Namespace) -> int:
             f"{options.at[:40]!r} is no time with its zone",
             "as 2026-11-22T08:15:00Z",
         )
-    MongoBackups(building.database(settings)).done(moment.astimezone(UTC))
+    MongoBackups(building.database(settings, as_it_is=True)).done(moment.astimezone(UTC))
     return 0
 
 
