@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scripts.lib import generations, log, paths, resolve, secret_files, takeover
+from scripts.lib import filling, generations, log, paths, resolve, secret_files, takeover
 from scripts.lib.archive import Archive
 from scripts.lib.compose import Compose
 from scripts.lib.failure import Failure
@@ -53,7 +53,7 @@ class Staged:
         """The appliance of these settings, under a project's name of its own."""
         return Compose(project, env_file=self.env_file, resolved=self.resolved)
 
-    def host(self, host: Host, generation: int) -> Host:
+    def host(self, host: Host) -> Host:
         """The machine as it is once these files are in force."""
         bots = frozenset(each.stem for each in (self.folder / "compose" / "bots").glob("*.yaml"))
         own = frozenset(each.stem for each in (self.folder / "compose" / "formats").glob("[!_.]*.toml"))
@@ -67,7 +67,6 @@ class Staged:
             formats=host.formats | own,
             secrets=True,
             wireguard=(self.folder / "wireguard" / "server.json").exists(),
-            generation=generation,
             # New volumes are made with the secrets that come with them.
             locked_out=False,
         )
@@ -152,6 +151,26 @@ def stage(archive: Archive, folder: Path = STAGE) -> Staged:
         fact = f"{archive.path} holds no settings, or not all secrets"
         raise Failure("backup.incomplete", fact, "take another one: `make backups` lists them")
     return staged
+
+
+def remove_left(project: str) -> None:
+    """Take away what a restore or a check that was killed left: settings laid out, containers, volumes half filled.
+
+    The caller holds the lock (cli.exclusive), so that no such command is at work.
+    """
+    for folder in (STAGE, CHECK):
+        if not folder.exists():
+            continue
+        filling.remove(Compose(filling.project_of(project)))
+        name = resolve.earlier(folder / "resolved.env").get("DATA_NAME", "")
+        number = generations.number_of(name, project)
+        if number is not None and number not in (generations.current(), generations.current(_before())):
+            generations.remove(project, number)
+        discard(folder)
+
+
+def _before() -> Path:
+    return takeover.taken_from(BEFORE).get(generations.FILE, generations.FILE)
 
 
 def discard(folder: Path = STAGE) -> None:

@@ -90,10 +90,10 @@ def test_an_archive_that_nothing_could_be_started_with_is_refused(tmp_path: Path
 
 def test_the_machine_is_judged_as_it_will_be(tmp_path: Path, root: Path) -> None:
     staged = restoring.stage(archived(tmp_path, {**SETTINGS, "own/SMTP_PASSWORD_FILE": "x"}), tmp_path / "stage")
-    host = staged.host(replace(Host(), locked_out=True, mail_password="missing", engine_key="missing"), 3)
+    host = staged.host(replace(Host(), locked_out=True, mail_password="missing", engine_key="missing"))
     assert host.bots == {"assistant", "harbour"}
     assert "mine" in host.formats
-    assert (host.secrets, host.wireguard, host.locked_out, host.generation) == (True, True, False, 3)
+    assert (host.secrets, host.wireguard, host.locked_out) == (True, True, False)
     assert (host.mail_password, host.engine_key) == ("readable", "missing")
 
 
