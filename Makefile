@@ -1,6 +1,6 @@
 # Every target is one command in scripts/. `make help` is built from the comments behind the targets.
 .DEFAULT_GOAL := help
-.PHONY: help up down restart status logs doctor models model tune bench-model backup backups backup-check restore key keys admin admins ingest sources wg-peer wg-peers wg-peer-remove dev test test-stack test-long lint audit bench
+.PHONY: help up down restart status logs doctor prune models model tune bench-model backup backups backup-check restore key keys admin admins ingest sources wg-peer wg-peers wg-peer-remove dev test test-stack test-long lint audit bench
 
 ##@ Run it
 up: ## From a bare machine to a working chat; later: apply what changed [GPU=1] [any setting, as SOURCES=packages]
@@ -17,6 +17,8 @@ logs: ## Follow what the services write [SERVICE=engine] [LINES=100]
 	@scripts/logs
 doctor: ## Look for trouble, in the machine and in what runs; each with its fix
 	@scripts/doctor
+prune: ## Give back the disk that builds have left, after asking: images of earlier versions, build cache [YES=1]
+	@scripts/prune
 
 ##@ Backups
 backup: ## All that is not made again by itself, as one verified archive, while people chat [TO=folder]

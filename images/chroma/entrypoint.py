@@ -17,6 +17,27 @@ from typing import NoReturn
 SERVER = "import sys, chromadb_rust_bindings; chromadb_rust_bindings.cli(['chroma', 'run', *sys.argv[1:]])"
 
 
+# Bytes on the disk of the data: a server that met less than the first may have failed to write.
+_FULL, _ROOM_AGAIN = 4 * 2**20, 16 * 2**20
+
+
+class Disk:
+    """Tells when a disk that was full has room again.
+
+    After a write for which there was no room the server (1.5.9) keeps its database locked: it goes on answering
+    questions, and refuses everything new with "database is locked" until it is started anew.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder, self._was_full = folder, False
+
+    def mended(self) -> bool:
+        state = os.statvfs(self._folder)
+        free = state.f_bavail * state.f_frsize
+        self._was_full = self._was_full or free < _FULL
+        return self._was_full and free >= _ROOM_AGAIN
+
+
 def _fail(text: str) -> NoReturn:
     print(f"chroma: {text}", file=sys.stderr, flush=True)
     raise SystemExit(2)
@@ -60,9 +81,12 @@ def main() -> None:
 
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, stop)
+    disk = Disk(os.environ.get("CHROMA_DATA", "/data"))
     try:
         while all(child.poll() is None for child in children):
             time.sleep(0.2)
+            if disk.mended():
+                _fail("the disk was full and has room again: the server is started anew, else it would take nothing in")
         ended = next(child for child in children if child.poll() is not None)
         _fail(f"{Path(str(ended.args[0])).name} ended with code {ended.returncode}")  # type: ignore[index]
     finally:

@@ -22,6 +22,7 @@ from chatproxy.adapters.smtp import SmtpMailer
 from chatproxy.core.access import Limits
 from chatproxy.core.condition import Validity
 from chatproxy.core.engines import Engines
+from chatproxy.core.expiry import Expiry
 from chatproxy.core.library import Library
 from chatproxy.core.limits import Limiter
 from chatproxy.core.minutes import Minutes
@@ -54,6 +55,12 @@ def write_minutes(minutes: Minutes) -> None:
     """Until the process ends; then what has not been written is, as long as that takes no time."""
     minutes.start()
     atexit.register(minutes.stop)
+
+
+def delete_what_is_old(expiry: Expiry) -> None:
+    """Until the process ends."""
+    expiry.start()
+    atexit.register(expiry.stop)
 
 
 def keep_warm(

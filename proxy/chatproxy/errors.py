@@ -13,6 +13,7 @@
       RateLimited             429 rate_limited          (Retry-After)
       Busy                    503 busy                  (Retry-After)
       StorageUnavailable      503 storage_unavailable   (Retry-After)
+        StorageFull           503 storage_full          (Retry-After)
       Unavailable             503 unavailable           (Retry-After)
       SearchUnavailable       502 search_unavailable
       EngineFailure           502 engine_error
@@ -184,6 +185,16 @@ class StorageUnavailable(ChatProxyError):
     public = "The chat history cannot be reached at the moment. Please try again shortly."
 
     def __init__(self, detail: str = "", *, public: str | None = None, retry_after: int | None = 5) -> None:
+        super().__init__(detail, public=public, retry_after=retry_after)
+
+
+class StorageFull(StorageUnavailable):
+    """The database's disk is nearly full: nothing new is taken in, so that what is stored can still be read."""
+
+    code = "storage_full"
+    public = "The chat can store nothing new at the moment. What has been said is kept. Please try again later."
+
+    def __init__(self, detail: str = "", *, public: str | None = None, retry_after: int | None = 60) -> None:
         super().__init__(detail, public=public, retry_after=retry_after)
 
 

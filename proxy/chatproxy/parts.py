@@ -17,6 +17,7 @@ from chatproxy.adapters.model_folder import ModelFolder
 from chatproxy.adapters.mongo_admins import MongoAdmins, MongoAdminSessions, MongoAudit
 from chatproxy.adapters.mongo_archive import MongoArchive
 from chatproxy.adapters.mongo_backups import MongoBackups
+from chatproxy.adapters.mongo_expiry import MongoExpiry
 from chatproxy.adapters.mongo_history import MongoHistory
 from chatproxy.adapters.mongo_keys import MongoKeys
 from chatproxy.adapters.mongo_minutes import MongoMinutes
@@ -40,6 +41,7 @@ from chatproxy.core.condition import BackupRecord, Observer
 from chatproxy.core.engine_pages import EnginePages
 from chatproxy.core.engine_ui import EngineUi
 from chatproxy.core.engines import AnyEngine, Engines, watch
+from chatproxy.core.expiry import Expiry
 from chatproxy.core.generation import Generations
 from chatproxy.core.grounding import Grounding
 from chatproxy.core.keys import Keyring
@@ -165,6 +167,8 @@ def build(settings: Settings, given: Given = NOTHING_GIVEN) -> Parts:
     minutes = given.minutes or MongoMinutes(database)
     if given.minutes is None:
         building.write_minutes(Minutes(minutes, tally, gate.status))
+    if given.history is None:
+        building.delete_what_is_old(Expiry(MongoExpiry(database)))
     generations = Generations(shared, gate, building.limiter(settings, usage), tally)
     window, running = Window(shared, settings.context_size), Running()
     if given.engines is None and settings.warm_start:

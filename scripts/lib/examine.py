@@ -14,6 +14,10 @@ from scripts.lib.findings import ERROR, INFO, WARNING, Finding
 from scripts.lib.observed import Running
 from scripts.lib.settings import Settings, valid
 
+_MAKE_ROOM = (
+    "free more than 512 MiB: `make prune` removes what builds have left, `make models` lists weights that may go; "
+    "the chat takes new questions again by itself within seconds"
+)
 _TLS_WAIT_S = 5.0
 _MANY_RESTARTS = 3
 _NEARLY_FULL = 0.92
@@ -69,8 +73,9 @@ def judge_containers(running: Iterable[Running], expected: Iterable[str]) -> Ite
 def _past(one: Running) -> Iterator[Finding]:
     setting = f"{one.service.upper()}_MEMORY"
     if one.oom_killed:
-        fact = f"{one.service} was killed because it needed more than its {log.size(one.memory_limit)} of memory"
-        yield Finding("service.oom_killed", ERROR, fact, f"raise {setting} in .env, then `make up`")
+        fact = f"in {one.service} something was killed: it needed more than its {log.size(one.memory_limit)} of memory"
+        hint = f"raise {setting} in .env, then `make up`, which makes the container anew and forgets this"
+        yield Finding("service.oom_killed", ERROR, fact, hint)
     elif one.memory_limit and one.memory > _NEARLY_FULL * one.memory_limit:
         fact = f"{one.service} uses {log.size(one.memory)} of its {log.size(one.memory_limit)} of memory"
         yield Finding("service.memory_nearly_full", WARNING, fact, f"raise {setting} in .env, then `make up`")
@@ -91,10 +96,14 @@ def judge_readyz(answer: Mapping[str, Any] | None, engine_url: str = "") -> Iter
         return
     for name, check in answer.get("checks", {}).items():
         if not check.get("ok"):
+            reason = str(check.get("reason", "no reason given"))
+            if "disk" in reason:
+                fact = f"{name} has no room: {reason}; what is stored can still be read"
+                yield Finding("storage.full", ERROR, fact, _MAKE_ROOM)
+                continue
             look = f"see that {engine_url} answers from a container here" if name == "engine" and engine_url else ""
             hint = f"{look or f'`make logs SERVICE={name}`'}; the proxy recovers by itself once {name} is back"
-            fact = f"the proxy cannot use {name}: {check.get('reason', 'no reason given')}"
-            yield Finding("proxy.not_ready", ERROR, fact, hint)
+            yield Finding("proxy.not_ready", ERROR, f"the proxy cannot use {name}: {reason}", hint)
 
 
 def judge_layers(values: Mapping[str, str], said: Iterable[str]) -> Iterator[Finding]:

@@ -94,7 +94,7 @@ def filling(compose: Compose, archive: Archive, owner: str, generation: int) -> 
 
 
 def remove(compose: Compose) -> None:
-    """Take the throw-away project's containers and networks away; its volumes stay."""
+    """Take the throw-away project away. The volumes that were filled are the owner's, and stay."""
     shell.logged(
         compose.command("--profile=*", "down", "--remove-orphans", "--timeout", "60"),
         what="docker compose down",
@@ -103,6 +103,10 @@ def remove(compose: Compose) -> None:
         env=compose.environment(),
         show=lambda _: None,
     )
+    own = f"label=com.docker.compose.project={compose.project}"
+    status, out, _ = docker_daemon.ask("volume", "ls", "--quiet", "--filter", own)
+    if status == 0 and out.split():
+        docker_daemon.ask("volume", "rm", *out.split())
 
 
 def project_of(owner: str) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 from scripts.lib import docker_daemon, log, paths, shell
 from scripts.lib.compose import Compose
+from scripts.lib.former_images import Former
 
 _STAMP = paths.STAMPS / "images.json"
 BASE, BUILDER, FETCH = "chatbot-base:local", "chatbot-builder:local", "chatbot-fetch:local"
@@ -72,7 +73,9 @@ class Stamps:
         return bool(image_id(tag)) and self._known.get(tag) == [inputs, image_id(tag)]
 
     def set(self, tag: str, inputs: str) -> None:
-        self._known[tag] = [inputs, image_id(tag)]
+        before, self._known[tag] = self._known.get(tag, ["", ""])[1], [inputs, image_id(tag)]
+        if before != self._known[tag][1]:
+            Former(self._path.with_name("former-images.json")).add(before)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         draft = self._path.with_suffix(".part")
         draft.write_text(json.dumps(self._known, indent=1, sort_keys=True), encoding="utf-8")

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from scripts.lib import docker_daemon
+from scripts.lib import docker_daemon, shell
 from scripts.lib.compose import Compose, Container
 
 
 @dataclass(frozen=True)
 class Running:
-    """One container. memory and its limit in bytes (0 = unknown or none), up_s in seconds since its last start."""
+    """One container. memory and its limit in bytes (0 = unknown or none), up_s in seconds since its last start.
+
+    oom_killed: something in it was ended for want of memory since the container was made, as far as Docker or the
+    kernel's log still know.
+    """
 
     service: str
     state: str
@@ -40,7 +45,8 @@ def containers(appliance: Compose) -> list[Running]:
     by_id = {entry["Id"][:12]: entry for entry in _json(docker_daemon.ask("inspect", *(c.id for c in listed)))}
     running = [c.id for c in listed if c.state == "running"]
     used = _memory(running) if running else {}
-    return [_running(c, by_id.get(c.id[:12], {}), used.get(c.id[:12], 0)) for c in listed]
+    ended = _ended_for_memory()
+    return [_running(c, by_id.get(c.id[:12], {}), used.get(c.id[:12], 0), c.id[:12] in ended) for c in listed]
 
 
 def _json(answer: tuple[int, str, str]) -> list[dict[str, Any]]:
@@ -48,7 +54,14 @@ def _json(answer: tuple[int, str, str]) -> list[dict[str, Any]]:
     return parsed
 
 
-def _running(container: Container, inspected: Mapping[str, Any], memory: int) -> Running:
+def _ended_for_memory() -> set[str]:
+    """Short ids of containers in which the kernel has ended something. Docker forgets it with the next start, and never
+    knew of a process that was not the first."""
+    _, said, _ = shell.capture(shell.as_root(["dmesg"]), timeout=10)
+    return {found[:12] for found in re.findall(r"oom_memcg=\S*?([0-9a-f]{64})", said)}
+
+
+def _running(container: Container, inspected: Mapping[str, Any], memory: int, oom: bool) -> Running:
     state = inspected.get("State", {})
     checks = (state.get("Health") or {}).get("Log") or []
     return Running(
@@ -56,7 +69,7 @@ def _running(container: Container, inspected: Mapping[str, Any], memory: int) ->
         state=container.state,
         health=container.health,
         restarts=int(inspected.get("RestartCount", 0)),
-        oom_killed=bool(state.get("OOMKilled")),
+        oom_killed=oom or bool(state.get("OOMKilled")),
         exit_code=int(state.get("ExitCode", 0)),
         up_s=_seconds_since(str(state.get("StartedAt", ""))) if container.state == "running" else 0.0,
         memory=memory,

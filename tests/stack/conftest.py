@@ -11,7 +11,8 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,13 @@ class Appliance:
         # Else a CA bundle named in the environment would win over the appliance's own authority.
         self.session.trust_env = False
 
-    def make(self, *words: str, timeout: float = UP_TIMEOUT_S, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Runs make as an operator without a terminal would; stdout and stderr together."""
+    def make(
+        self, *words: str, timeout: float = UP_TIMEOUT_S, before: Sequence[str] = (), **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs make as an operator without a terminal would; stdout and stderr together. `before` are a command's words
+        that runs it."""
         return subprocess.run(
-            ["make", "--no-print-directory", *words],
+            [*before, "make", "--no-print-directory", *words],
             cwd=self.folder,
             env={**os.environ, "COMPOSE_PROJECT_NAME": PROJECT, "CI": "true", **environment},
             stdin=subprocess.DEVNULL,
@@ -139,14 +143,14 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Appliance:
     return Appliance(clean_copy(tmp_path_factory.mktemp("checkout")))
 
 
-@pytest.fixture(scope="session")
-def appliance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Appliance]:
-    """Up, healthy, its first key taken from what `make up` printed."""
-    running = Appliance(clean_copy(tmp_path_factory.mktemp("appliance")))
+@contextmanager
+def brought_up(folder: Path, **settings: str) -> Iterator[Appliance]:
+    """Up, healthy, its first key taken from what `make up` printed; gone with its volumes afterwards."""
+    running = Appliance(folder)
     remove(running)
     try:
         begun = time.monotonic()
-        done = running.make("up", SOURCES="packages")
+        done = running.make("up", SOURCES="packages", **settings)
         running.up_seconds, running.up_output = time.monotonic() - begun, done.stdout
         assert done.returncode == 0, done.stdout
         key = re.search(r"\bkb_[A-Za-z0-9_-]+", done.stdout)
@@ -157,3 +161,10 @@ def appliance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Appliance]:
     finally:
         if not os.environ.get("KEEP_STACK"):
             remove(running)
+
+
+@pytest.fixture(scope="session")
+def appliance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Appliance]:
+    """The one that all tests share."""
+    with brought_up(clean_copy(tmp_path_factory.mktemp("appliance"))) as running:
+        yield running

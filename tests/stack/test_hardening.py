@@ -34,6 +34,11 @@ def test_a_service_has_only_what_it_needs(appliance: Appliance, service: str) ->
     assert host["RestartPolicy"]["Name"] == "unless-stopped"
     assert host["LogConfig"]["Config"] == {"max-file": "3", "max-size": "10m"}
     assert host["NetworkMode"] != "host"
+    # What works behind the scenes gives way where processors are short, and nobody is kept from the kernel's choice
+    # when memory is.
+    assert host["CpuShares"] == (256 if service == "worker" else 1024)
+    assert not host["OomKillDisable"]
+    assert host["OomScoreAdj"] == 0
 
 
 @pytest.mark.parametrize("service", sorted(SERVICES))

@@ -57,6 +57,8 @@ ALLOWED = {
         *("core.carried", "core.carried_ports"),
         # What is measured, to be kept and told.
         *("core.condition", "core.measures", "core.tally", "core.working"),
+        # What has a retention.
+        "core.expiry",
     ),
     "core": ("core",),
 }

@@ -25,8 +25,9 @@ from pymongo.errors import (
 from pymongo.write_concern import WriteConcern
 
 from chatproxy.adapters.mongo_migrations import MIGRATIONS
+from chatproxy.adapters.mongo_space import Space
 from chatproxy.adapters.remembered import Remembered
-from chatproxy.errors import StorageUnavailable, Unhealthy
+from chatproxy.errors import StorageFull, StorageUnavailable, Unhealthy
 
 Document = dict[str, Any]
 T = TypeVar("T")
@@ -65,12 +66,18 @@ class Database:
         )
         self._database = client[database]
         self._schema = Remembered((lambda: 0) if as_it_is else self._migrate)
+        self._space = Space(self._database)
 
     @contextmanager
-    def opened(self) -> Iterator[MongoDatabase[Document]]:
-        """All collections, for operations on several; MongoDB's errors come out as StorageUnavailable."""
+    def opened(self, *, growing: bool = False) -> Iterator[MongoDatabase[Document]]:
+        """All collections, for operations on several; MongoDB's errors come out as StorageUnavailable.
+
+        `growing`: for what takes something new in. Raises StorageFull where there is no room for it.
+        """
         try:
             self._schema.get()
+            if growing:
+                self._space.require()
             yield self._database
         except PyMongoError as error:
             raise StorageUnavailable(f"MongoDB: {_short(error)}") from error
@@ -87,10 +94,13 @@ class Database:
             with pymongo.timeout(_CHECK_MS / 1000):
                 self._database.command("ping")
                 self._schema.get()
+                self._space.require()
         except OperationFailure as error:
             raise Unhealthy("authentication failed" if error.code == 18 else f"error {error.code}") from None
         except PyMongoError:
             raise Unhealthy("cannot be reached") from None
+        except StorageFull:
+            raise Unhealthy("its disk is nearly full, nothing new is stored") from None
         except StorageUnavailable as error:
             raise Unhealthy(str(error)) from None
 

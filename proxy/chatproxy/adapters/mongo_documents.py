@@ -98,7 +98,7 @@ def message_of(document: Document) -> Message:
 
 
 def expiry(moment: datetime, retention_days: int | None) -> datetime | None:
-    """When something of `moment` is deleted by the TTL index; None = never."""
+    """When something of `moment` is deleted (see mongo_expiry); None = never."""
     return None if retention_days is None else moment + timedelta(days=retention_days)
 
 

@@ -108,7 +108,7 @@ class MongoHistory:
         self, conversation: Conversation, messages: Sequence[Message], *, new: bool, instead_of: str | None = None
     ) -> None:
         """See core.ports.History."""
-        with self._database.opened() as database:
+        with self._database.opened(growing=True) as database:
             Beginning(database, conversation, messages, new, instead_of).run()
 
     def finish(self, message: Message, *, durable: bool = True) -> None:

@@ -19,6 +19,7 @@ from chatproxy.adapters.mongo import UNFLUSHED, Database, Document, again_if_bro
 from chatproxy.core.sources import Job, JobState, Line, Progress, Report, Wanted
 
 _KEPT = timedelta(days=30)
+_LONGEST_WAIT = timedelta(hours=1)
 _OPEN_STATES = ("waiting", "running", "paused")
 _BRIEF = {"checkpoint.crawl": 0}
 _WITHOUT_REPORT = {"checkpoint": 0, "report": 0}
@@ -110,8 +111,11 @@ class MongoJobs:
 
     def take(self, worker: str, moment: datetime, until: datetime) -> Job | None:
         """See core.knowledge_ports.JobStore."""
-        waiting = {"state": "waiting", "not_before": {"$lte": moment}}
-        orphaned = {"state": "running", "$or": [{"worker": worker}, {"lease_until": {"$lt": moment}}]}
+        # Nothing is put off or leased for so long: that was a clock that was ahead.
+        ahead = {"$gt": moment + _LONGEST_WAIT}
+        waiting = {"state": "waiting", "$or": [{"not_before": {"$lte": moment}}, {"not_before": ahead}]}
+        left = [{"worker": worker}, {"lease_until": {"$lt": moment}}, {"lease_until": ahead}]
+        orphaned = {"state": "running", "$or": left}
         leased = {"state": "running", "worker": worker, "lease_until": until, "trouble": ""}
         with self._database.collection("jobs") as jobs:
             found = jobs.find_one_and_update(

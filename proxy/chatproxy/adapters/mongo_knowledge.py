@@ -71,7 +71,9 @@ class MongoKnowledge:
         """See core.knowledge_ports.DocumentStore."""
         writes = [ReplaceOne({"_id": chunk.id}, _document(chunk), upsert=True) for chunk in chunks]
         for begin in range(0, len(writes), _AT_ONCE):
-            self._in(CHUNKS, lambda kept, part=writes[begin : begin + _AT_ONCE]: kept.bulk_write(part))  # type: ignore[misc]
+            with self._database.opened(growing=True) as database:
+                part = writes[begin : begin + _AT_ONCE]
+                again_if_broken(lambda part=part: database[CHUNKS].bulk_write(part))  # type: ignore[misc]
 
     def chunks(self, document_id: str) -> Sequence[StoredChunk]:
         """See core.knowledge_ports.DocumentStore."""

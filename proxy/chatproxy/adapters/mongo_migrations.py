@@ -10,6 +10,8 @@ from typing import Any
 
 from pymongo.database import Database as MongoDatabase
 
+# Seconds, the most that mongod takes: 68 years.
+_NEVER = 2**31 - 1
 Step = Callable[[MongoDatabase[dict[str, Any]]], None]
 
 
@@ -20,9 +22,9 @@ def _create_indexes(database: MongoDatabase[dict[str, Any]]) -> None:
 
 
 def _create_expiry(database: MongoDatabase[dict[str, Any]]) -> None:
-    # Documents without `expires_at`, those of version 1 among them, stay for ever. mongod looks once a minute.
+    # Documents without `expires_at`, those of version 1 among them, stay for ever.
     for name in ("conversations", "messages"):
-        database[name].create_index("expires_at", name="expiry", expireAfterSeconds=0)
+        _create_ttl(database, name, "expires_at", 0)
 
 
 def _create_usage_expiry(database: MongoDatabase[dict[str, Any]]) -> None:
@@ -52,11 +54,11 @@ def _create_job_indexes(database: MongoDatabase[dict[str, Any]]) -> None:
 def _create_admin_indexes(database: MongoDatabase[dict[str, Any]]) -> None:
     database["admin_sessions"].create_index("expires_at", name="expiry", expireAfterSeconds=0)
     # Newest first, and gone after a year.
-    database["audit"].create_index("at", name="expiry", expireAfterSeconds=366 * 86_400)
+    _create_ttl(database, "audit", "at", 366 * 86_400)
 
 
 def _create_minutes_expiry(database: MongoDatabase[dict[str, Any]]) -> None:
-    database["minutes"].create_index("expires_at", name="expiry", expireAfterSeconds=0)
+    _create_ttl(database, "minutes", "expires_at", 0)
 
 
 def _create_archive_indexes(database: MongoDatabase[dict[str, Any]]) -> None:
@@ -77,7 +79,19 @@ def _create_archive_indexes(database: MongoDatabase[dict[str, Any]]) -> None:
 
 def _create_image_indexes(database: MongoDatabase[dict[str, Any]]) -> None:
     database["images"].create_index("conversation_id", name="by_conversation")
-    database["images"].create_index("expires_at", name="expiry", expireAfterSeconds=0)
+    _create_ttl(database, "images", "expires_at", 0)
+
+
+def _delete_by_hand(database: MongoDatabase[dict[str, Any]]) -> None:
+    # mongod believes any clock; what deletes instead is core/expiry.py. The indexes are still how it finds what is old.
+    for name in ("conversations", "messages", "images", "minutes", "audit"):
+        database.command("collMod", name, index={"name": "expiry", "expireAfterSeconds": _NEVER})
+
+
+def _create_ttl(database: MongoDatabase[dict[str, Any]], name: str, field: str, seconds: int) -> None:
+    """An index by which mongod deletes; one that a later step has set to never stays so."""
+    if "expiry" not in database[name].index_information():
+        database[name].create_index(field, name="expiry", expireAfterSeconds=seconds)
 
 
 MIGRATIONS: tuple[Step, ...] = (
@@ -90,4 +104,5 @@ MIGRATIONS: tuple[Step, ...] = (
     _create_minutes_expiry,
     _create_archive_indexes,
     _create_image_indexes,
+    _delete_by_hand,
 )

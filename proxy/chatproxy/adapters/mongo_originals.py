@@ -21,7 +21,7 @@ class MongoOriginals:
 
     def keep(self, key: str, data: bytes | BinaryIO) -> None:
         """See core.knowledge_ports.Originals."""
-        with self._database.opened() as database:
+        with self._database.opened(growing=True) as database:
             if database[f"{_BUCKET}.files"].count_documents({"_id": key}, limit=1):
                 return
             # GridFS writes the pieces first: those without a file are what an earlier attempt left.

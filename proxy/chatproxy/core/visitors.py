@@ -2,8 +2,9 @@
 
     [site key's id or "", visitor's id, origin], signed with the time   itsdangerous.URLSafeTimedSerializer
 
-A token opens the chat for 15 minutes and buys the next one, for the same visitor, for 90 days. It ends with its site
-key: that is looked up for every request, as API keys are.
+A token opens the chat for 15 minutes and buys the next one, for the same visitor, for 90 days; one that was signed by a
+clock that was ahead only buys the next one. It ends with its site key: that is looked up for every request, as API keys
+are.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ class Visitors:
         Raises Unauthorized, the same whatever is wrong with it; OriginNotAllowed, StorageUnavailable.
         """
         signed = self._read(token)
-        if signed is None or signed.age >= timedelta(seconds=EXPIRES_IN_S):
+        if signed is None or abs(signed.age) >= timedelta(seconds=EXPIRES_IN_S):
             raise _ended("malformed, forged or expired token")
         site = self._sites.working(signed.site) if signed.site else None
         if site is None and (signed.site or not self._own_page):

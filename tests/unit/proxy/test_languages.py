@@ -62,6 +62,6 @@ def test_every_text_that_the_scripts_name_exists_and_none_is_idle() -> None:
 
 def test_every_error_that_a_visitor_can_meet_has_words() -> None:
     codes = {"busy", "context_too_long", "engine_error", "engine_timeout", "internal_error", "invalid_request",
-             "mail_failed", "not_found", "origin_not_allowed", "rate_limited", "storage_unavailable", "too_large",
-             "unavailable", "offline"}  # fmt: skip
+             "mail_failed", "not_found", "origin_not_allowed", "rate_limited", "storage_full",
+             "storage_unavailable", "too_large", "unavailable", "offline"}  # fmt: skip
     assert {f"error_{code}" for code in codes} <= ENGLISH.keys()

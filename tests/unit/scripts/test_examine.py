@@ -63,6 +63,13 @@ def test_readyz_names_what_is_missing() -> None:
     assert _ids(examine.judge_readyz(None)) == ["proxy.no_answer"]
 
 
+def test_a_disk_that_is_nearly_full_is_a_finding_of_its_own() -> None:
+    answer = {"checks": {"mongo": {"ok": False, "reason": "its disk is nearly full, nothing new is stored"}}}
+    (finding,) = examine.judge_readyz(answer)
+    assert finding.id == "storage.full"
+    assert "512 MiB" in finding.hint and "make prune" in finding.hint and "by itself" in finding.hint
+
+
 def test_of_an_engine_elsewhere_there_is_no_log_here_to_look_into() -> None:
     answer = {"checks": {"engine": {"ok": False, "reason": "no answer within 2 s"}, "chroma": {"ok": False}}}
     engine, chroma = examine.judge_readyz(answer, "http://10.0.0.5:8000")

@@ -1,41 +1,31 @@
-"""Retention on a real mongod whose TTL monitor looks every second."""
+"""Retention on a real mongod: who says when something goes, and that it does."""
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from chatproxy.adapters.mongo import Database
+from chatproxy.adapters.mongo_expiry import MongoExpiry
 from chatproxy.adapters.mongo_history import MongoHistory
-from chatproxy.core.types import Message, now
+from chatproxy.core.expiry import Expiry, Look
+from chatproxy.core.types import Message, new_id, now
 from chatproxy.errors import NotFound
-from scripts.lib.native import NativeStack, free_port
-from tests.integration.proxy.conftest import until
-from tests.integration.proxy.history.conftest import Client, Talk
+from scripts.lib.native import NativeStack
+from tests.integration.proxy.history.conftest import Client, Talk, open_as_root
 
 DAY = timedelta(days=1)
 
 
 @pytest.fixture
-def hasty(server: NativeStack, tmp_path: Path) -> Iterator[str]:
-    """A mongod that looks for what has expired every second; a running one would first sleep its minute out."""
-    port = free_port()
-    words = [server.services["mongo"].environment["MONGOD"], "--dbpath", str(tmp_path), "--port", str(port)]
-    words += ["--bind_ip", "127.0.0.1", "--nounixsocket", "--quiet", "--setParameter", "ttlMonitorSleepSecs=1"]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
-    try:
-        with Client("127.0.0.1", port) as client:
-            client["admin"].command("ping")  # waits for half a minute
-        yield f"mongodb://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(30)
+def own(server: NativeStack, root: Client) -> Database:
+    """A database in which nothing else is old."""
+    database = open_as_root(server, f"kept_{new_id()}")
+    database.check()
+    return database
 
 
 def _ask_at(talk: Talk, moment: datetime, retention_days: int | None) -> tuple[Message, Message]:
@@ -53,19 +43,17 @@ def _stored(root: Client, talk: Talk) -> tuple[Any, list[Any]]:
     return conversation["expires_at"], [message["expires_at"] for message in messages]
 
 
-def test_a_message_goes_after_itself_and_the_conversation_after_its_last(hasty: str) -> None:
-    history = MongoHistory(Database(hasty, "chatbot"))
+def test_a_message_goes_after_itself_and_the_conversation_after_its_last(own: Database) -> None:
+    history, moment = MongoHistory(own), now()
+    expiry = Expiry(MongoExpiry(own), clock=lambda: moment)
     going_on, ended, kept = Talk(history), Talk(history), Talk(history)
-    history.conversations("key:a", limit=1, cursor=None)  # connected, and the indexes are there
-    almost = now() - 7 * DAY + timedelta(seconds=2)
     for talk, days in ((going_on, 7), (ended, 7), (kept, None)):
-        _ask_at(talk, almost, days)
-    newer = _ask_at(going_on, now(), 7)
+        _ask_at(talk, moment - 7 * DAY + timedelta(seconds=2), days)
+    newer = _ask_at(going_on, moment, 7)
+    assert expiry.look() == 0
     assert [len(talk.ids) for talk in (going_on, ended, kept)] == [4, 2, 2]
-    with Client(hasty) as client:
-        stored = client["chatbot"]["messages"].count_documents
-        until(lambda: stored({}) == 4, 30)
-        assert stored({"conversation_id": ended.conversation.id}) == 0
+    moment += timedelta(seconds=2)
+    assert expiry.look() == 5  # two messages and their conversation, two messages of one that goes on
     assert going_on.ids == [message.id for message in newer]
     with pytest.raises(NotFound):
         history.conversation(ended.owner, ended.conversation.id)
@@ -74,6 +62,25 @@ def test_a_message_goes_after_itself_and_the_conversation_after_its_last(hasty: 
     assert len(kept.ids) == 2
     _ask_at(going_on, now(), 7)
     assert len(going_on.ids) == 4
+
+
+def test_figures_and_acts_go_in_time_too_and_what_has_no_end_stays(own: Database, root: Client) -> None:
+    moment = now()
+    with own.opened() as database:
+        database["audit"].insert_many([{"at": moment - days * DAY} for days in (365, 367)])
+        database["minutes"].insert_many([{"expires_at": moment + hours * timedelta(hours=1)} for hours in (-1, 1)])
+        database["images"].insert_many([{"expires_at": None}, {"expires_at": moment - DAY}, {}])
+        assert MongoExpiry(own).remove(moment) == 3
+        left = {name: database[name].count_documents({}) for name in ("audit", "minutes", "images")}
+    assert left == {"audit": 1, "minutes": 1, "images": 2}
+
+
+def test_the_last_look_is_remembered(own: Database) -> None:
+    store, at = MongoExpiry(own), datetime.fromisoformat("2026-05-01T12:00:00+00:00")
+    assert store.last() is None
+    for look in (Look(at), Look(at + DAY, at + 2 * DAY)):
+        store.note(look)
+        assert store.last() == look
 
 
 def test_a_longer_retention_counts_from_the_next_message_on(talk: Talk, root: Client) -> None:

@@ -102,6 +102,17 @@ def test_it_lasts_for_15_minutes_and_is_renewed_for_90_days() -> None:
     assert door.visitors.verify(door.buy(old=again), SHOP).owner != owner
 
 
+def test_a_token_of_a_clock_that_was_ahead_only_buys_the_next_one() -> None:
+    door = Door()
+    door.clock.forward(days=400)
+    ahead = door.buy()
+    owner = door.visitors.verify(ahead, SHOP).owner
+    door.clock.forward(days=-400)
+    with pytest.raises(Unauthorized):
+        door.visitors.verify(ahead, SHOP)
+    assert door.visitors.verify(door.buy(old=ahead), SHOP).owner == owner
+
+
 @pytest.mark.parametrize("how", ["another site", "another origin", "the own page", "forged", "cut", "of another kind"])
 def test_only_the_same_pages_own_token_is_renewed(how: str) -> None:
     door = Door()
