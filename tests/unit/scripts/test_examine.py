@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from scripts.lib import compose, examine, models, observed, switch
+from scripts.lib import backup_store, compose, examine, models, observed, switch
 from scripts.lib.edge import Edge
 from scripts.lib.findings import Finding
 from scripts.lib.observed import Running
@@ -159,6 +159,7 @@ def test_backups_are_looked_at_too(
 ) -> None:
     monkeypatch.setattr(compose.Compose, "config", lambda _: {"services": {}})
     monkeypatch.setattr(observed, "containers", lambda _: [])
+    monkeypatch.setattr(backup_store, "last", lambda: None)
     found = _ids(examine.stack(compose.Compose("chatbot"), wanted(BACKUP_DIR=str(tmp_path)), {}))
     assert "backup.none" in found
 
