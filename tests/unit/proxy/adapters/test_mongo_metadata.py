@@ -47,7 +47,12 @@ def test_long_names_differ_behind_their_cut() -> None:
 
 def test_options_and_indexes_come_back_with_their_types_and_order() -> None:
     key = uuid.uuid4()
-    info = {"name": "a b", "type": "collection", "options": {"validator": {"x": Int64(1)}}, "info": {"uuid": Binary.from_uuid(key)}}
+    info = {
+        "name": "a b",
+        "type": "collection",
+        "options": {"validator": {"x": Int64(1)}},
+        "info": {"uuid": Binary.from_uuid(key)},
+    }
     described = mongo_metadata.described(info, INDEXES)
     assert (described.name, described.view, list(described.indexes)) == ("a b", False, ["_id_", "both", "expiry"])
     told = mongo_metadata.read(described.metadata)
