@@ -11,6 +11,7 @@ BACKUP_REMOTE_ENV.
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,8 +48,8 @@ class Remote:
         """Away with what BACKUP_KEEP does not keep there. Failure where that is not allowed or does not work."""
         if self.tool == "restic":
             rules = backup_keep.as_restic(self.keep)
-            # Snapshots are each of another file, so of one host and tag all together.
-            group = (f"--host={self.project}", f"--tag={_TAG}", "--group-by=host,tags")
+            # Each snapshot is of another file, so those of one machine and tag are looked at together.
+            group = (f"--host={self._host}", f"--tag={_TAG}", "--group-by=host,tags")
             if rules:
                 self._logged([*self._restic(), "forget", *group, *rules, "--prune"], "rotating off-site", "remove")
             return
@@ -78,6 +79,11 @@ class Remote:
 
     # --- restic -----------------------------------------------------------------------------------------------------
 
+    @property
+    def _host(self) -> str:
+        # Several appliances may share a repository: none is to forget another's.
+        return f"{socket.gethostname()}-{self.project}"
+
     def _restic(self) -> list[str]:
         password = paths.ROOT / Path(self.password_file).expanduser()
         return ["restic", "--quiet", f"--repo={self.place}", f"--password-file={password}"]
@@ -94,7 +100,7 @@ class Remote:
             raise Failure("backup.remote_failed", f"restic cannot open {self.place}: {last}", _HINT)
         # A lock that a killed run left behind ends by itself after half an hour; those alone are removed here.
         self._logged([*self._restic(), "unlock"], "looking for locks that nobody holds")
-        words = [*self._restic(), "backup", f"--host={self.project}", f"--tag={_TAG}", str(archive)]
+        words = [*self._restic(), "backup", f"--host={self._host}", f"--tag={_TAG}", str(archive)]
         self._logged(words, f"sending {archive.name} to {self.place}")
 
     # --- both -------------------------------------------------------------------------------------------------------

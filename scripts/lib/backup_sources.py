@@ -27,6 +27,8 @@ _PART = re.compile(r"(.+)\.part(\d{4,})")
 # So long without a byte, and the database hangs. Vectors that have to be made anew on a slow machine take minutes.
 _STALLED_S = 1800.0
 _COPY = 2**20
+# 128 + SIGKILL
+_KILLED = 137
 _IN_MEMORY = 8 * 2**20
 # In this folder -> in the archive.
 _SETTINGS = {
@@ -104,6 +106,13 @@ def data(appliance: Appliance, spool: Path, patience_s: float = _STALLED_S) -> G
             raise Failure("backup.worker_old", "the worker cannot dump its data yet", hint)
         if found := services.FINDING.search(dump.err):
             raise Failure(*found.groups(""))
+        if dump.status == _KILLED:
+            hint = "`make doctor` tells whether memory was short (WORKER_MEMORY); make the backup again"
+            raise Failure(
+                "backup.dump_broken",
+                "the dump was killed: the worker was stopped, or needed more memory than it may have",
+                hint,
+            )
         said = (dump.err.strip().splitlines() or [broken or f"exit status {dump.status}"])[-1]
         raise Failure("backup.dump_broken", f"the dump broke off: {said}", "`make logs SERVICE=worker`; then try again")
 

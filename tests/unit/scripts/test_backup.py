@@ -171,8 +171,10 @@ def test_a_dump_that_breaks_off_anywhere_is_no_backup(checkout: Checkout) -> Non
 
 
 def test_a_dump_that_fails_at_its_very_end_is_no_backup(checkout: Checkout) -> None:
-    checkout.plan(dump_status=1, dump_says="Killed\n")
-    assert "Killed" in checkout.fails("backup.dump_broken")
+    checkout.plan(dump_status=1, dump_says="it hurts\n")
+    assert "it hurts" in checkout.fails("backup.dump_broken")
+    checkout.plan(dump_status=137, dump_says="Killed\n")
+    assert "WORKER_MEMORY" in checkout.fails("backup.dump_broken")
 
 
 def test_a_dump_whose_documents_are_not_what_it_says_is_no_backup(checkout: Checkout) -> None:

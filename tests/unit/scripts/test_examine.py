@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from scripts.lib import compose, examine, models, observed, switch
+from scripts.lib import backup_store, compose, examine, models, observed, switch
 from scripts.lib.edge import Edge
 from scripts.lib.findings import Finding
 from scripts.lib.observed import Running
@@ -149,7 +149,19 @@ def test_what_needs_valid_settings_is_not_asked_without_them(
     monkeypatch.setattr(observed, "containers", lambda _: [replace(WELL, service="caddy")])
     monkeypatch.setattr(Edge, "save_ca", lambda *_: pytest.fail("asked"))
     for spoilt in ({"DOMAIN": "bad name"}, {"HTTPS_PORT": "many"}):
-        assert _ids(examine.stack(stack, wanted(**spoilt), {})) == []
+        # What is said of backups is this folder's own affair: tests/unit/scripts/test_backup_examine.py.
+        found = _ids(examine.stack(stack, wanted(**spoilt), {}))
+        assert [finding for finding in found if not finding.startswith("backup.")] == []
+
+
+def test_backups_are_looked_at_too(
+    monkeypatch: pytest.MonkeyPatch, wanted: Callable[..., Settings], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(compose.Compose, "config", lambda _: {"services": {}})
+    monkeypatch.setattr(observed, "containers", lambda _: [])
+    monkeypatch.setattr(backup_store, "last", lambda: None)
+    found = _ids(examine.stack(compose.Compose("chatbot"), wanted(BACKUP_DIR=str(tmp_path)), {}))
+    assert "backup.none" in found
 
 
 def test_a_configuration_that_compose_refuses_is_a_finding(
