@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from scripts.lib import bring_up, dotenv, log, paths, records, resolve, shell
+from scripts.lib import dotenv, log, paths, records, resolve, shell
 from scripts.lib.archive import Manifest, ModelFile
 from scripts.lib.download import sha256_of
 from scripts.lib.settings import Settings
@@ -24,7 +24,7 @@ def manifest(project: str, wanted: Settings, made_at: datetime) -> Manifest:
         made_at=made_at,
         version=version(),
         commit=commit(),
-        sources=bring_up.earlier_sources(),
+        sources=resolve.earlier().get("SOURCES_RESOLVED", ""),
         models=tuple(models(wanted)),
     )
 

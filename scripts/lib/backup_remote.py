@@ -37,7 +37,7 @@ class Remote:
 
     def send(self, archive: Path) -> None:
         """Copy it there. Failure backup.remote_failed: then it lies on this machine alone."""
-        self._ensure()
+        ensure(self.tool)
         if self.tool == "restic":
             self._send_by_restic(archive)
         else:
@@ -99,16 +99,18 @@ class Remote:
 
     # --- both -------------------------------------------------------------------------------------------------------
 
-    def _ensure(self) -> None:
-        if shell.which(self.tool):
-            return
-        log.step(f"installing {self.tool}")
-        apt.update()
-        apt.install([self.tool])
-
     def _logged(self, words: Sequence[str], what: str, deed: str = "send") -> None:
         finding = "backup.remote_failed" if deed == "send" else "backup.remote_not_rotated"
         shell.logged(words, what=what, failure_id=finding, hint=_HINT, env=self.environment)
+
+
+def ensure(*tools: str) -> None:
+    """Install these of Debian's packages where the programs of that name are missing."""
+    missing = [tool for tool in tools if not shell.which(tool)]
+    if missing:
+        log.step(f"installing {', '.join(missing)}")
+        apt.update()
+        apt.install(missing)
 
 
 def named(wanted: Settings, project: str) -> Remote | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
+import os
+import pwd
 import re
 import shlex
 import subprocess
@@ -38,7 +39,7 @@ def text(schedule: str, root: Path = paths.ROOT, user: str = "") -> str:
     return (
         f"# Made by `make up` from BACKUP_SCHEDULE={schedule}; changes here are overwritten.\n"
         f"SHELL=/bin/sh\nPATH={_PATH}\n"
-        f"{backup_times.cron(schedule)} {user or getpass.getuser()} {command}\n"
+        f"{backup_times.cron(schedule)} {user or pwd.getpwuid(os.geteuid()).pw_name} {command}\n"
     )
 
 

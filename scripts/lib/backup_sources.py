@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
 import select
+import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Protocol, cast
 
 from scripts.lib import paths, services, shell
 from scripts.lib.archive_tar import Reads
@@ -21,9 +24,10 @@ from scripts.lib.shell import Piped
 
 _DUMP = ("python3", "-m", "chatproxy", "data", "dump")
 _PART = re.compile(r"(.+)\.part(\d{4,})")
-# So long without a byte, and the database hangs. The first ones take a look at all that there is.
-_STALLED_S = 600.0
+# So long without a byte, and the database hangs. Vectors that have to be made anew on a slow machine take minutes.
+_STALLED_S = 1800.0
 _COPY = 2**20
+_IN_MEMORY = 8 * 2**20
 # In this folder -> in the archive.
 _SETTINGS = {
     ".env": "settings/.env",
@@ -95,48 +99,42 @@ def data(appliance: Appliance, spool: Path, patience_s: float = _STALLED_S) -> G
         except (tarfile.TarError, EOFError) as error:
             broken = str(error)
     if dump.status != 0 or broken or last != "data.json":
+        if "invalid choice: 'data'" in dump.err:
+            hint = "`make up` brings it to this version"
+            raise Failure("backup.worker_old", "the worker cannot dump its data yet", hint)
         if found := services.FINDING.search(dump.err):
             raise Failure(*found.groups(""))
         said = (dump.err.strip().splitlines() or [broken or f"exit status {dump.status}"])[-1]
-        if "invalid choice: 'data'" in dump.err:
-            raise Failure(
-                "backup.worker_old", "the worker cannot dump its data yet", "`make up` brings it to this version"
-            )
         raise Failure("backup.dump_broken", f"the dump broke off: {said}", "`make logs SERVICE=worker`; then try again")
 
 
 def _joined(tar: tarfile.TarFile, spool: Path) -> Generator[Found, None, None]:
-    parts: IO[bytes] | None = None
+    """Whole members. Each is read to its end here, where it is known what a stream that breaks off means."""
     whole, count = "", 0
-    for info in tar:
-        content = tar.extractfile(info) if info.isreg() else None
-        if content is None:
-            raise tarfile.TarError(f"{info.name} is no file")
-        match = _PART.fullmatch(info.name)
-        if match and parts is not None and match[1] == whole and int(match[2]) == count:
-            _copy(content, parts)
+    with contextlib.ExitStack() as open_files:
+        parts: IO[bytes] | None = None
+        for info in tar:
+            content = tar.extractfile(info) if info.isreg() else None
+            if content is None:
+                raise tarfile.TarError(f"{info.name} is no file")
+            match = _PART.fullmatch(info.name)
+            if match and int(match[2]) != (count if match[1] == whole else 0):
+                raise tarfile.TarError(f"{info.name} is not the part that comes next")
+            if parts is None or match is None or match[1] != whole:
+                if parts is not None:
+                    yield whole, _rewound(parts), parts
+                    open_files.close()
+                # Short ones stay in memory; a long one's file has no name, and is gone when it is closed or we end.
+                parts = open_files.enter_context(_spool(spool))
+                whole, count = match[1] if match else info.name, 0
+            shutil.copyfileobj(content, parts, _COPY)
             count += 1
-            continue
         if parts is not None:
             yield whole, _rewound(parts), parts
-            parts.close()
-            parts = None
-        if match is None:
-            yield info.name, info.size, content
-            continue
-        if int(match[2]) != 0:
-            raise tarfile.TarError(f"{info.name} is not the part that comes next")
-        parts = tempfile.TemporaryFile(dir=spool)  # noqa: SIM115  without a name: gone when it is closed, or we end
-        whole, count = match[1], 1
-        _copy(content, parts)
-    if parts is not None:
-        yield whole, _rewound(parts), parts
-        parts.close()
 
 
-def _copy(source: IO[bytes], into: IO[bytes]) -> None:
-    while chunk := source.read(_COPY):
-        into.write(chunk)
+def _spool(folder: Path) -> IO[bytes]:
+    return cast("IO[bytes]", tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(folder)))
 
 
 def _rewound(file: IO[bytes]) -> int:
@@ -192,7 +190,9 @@ def _regular(piped: Piped, placed: Callable[[str], str]) -> Generator[Found, Non
             for info in tar:
                 content = tar.extractfile(info) if info.isreg() else None
                 if content is not None:
-                    yield placed(info.name), info.size, content
+                    # Here, where it is known what a stream that breaks off means.
+                    raw = content.read()
+                    yield placed(info.name), len(raw), io.BytesIO(raw)
     except tarfile.TarError as error:
         # An empty one has ended badly, and says so in its exit status.
         if piped.stdout.read(1):

@@ -27,6 +27,7 @@ _CADDY = "caddy/"
 _Ended = tuple[int, str, str]
 # Characters of what differs: ids and numbers, never texts.
 _SHOWN = 400
+_REMOVE_S = 120.0
 _HINT = "the archive is whole, so try again; `make doctor` looks for what is wrong with this machine"
 
 
@@ -78,7 +79,6 @@ class Filling:
 @contextmanager
 def filling(compose: Compose, archive: Archive, owner: str, generation: int) -> Iterator[Filling]:
     """MongoDB and Chroma on new, empty volumes of the project `owner`. Where the block fails, the volumes go again."""
-    generations.remove(owner, generation)
     generations.make(owner, generation)
     try:
         for service in _SERVICES:
@@ -87,22 +87,20 @@ def filling(compose: Compose, archive: Archive, owner: str, generation: int) -> 
         remove(compose)
     except BaseException:
         # Whatever happens on the way: nothing that costs memory or disk is left behind.
-        with suppress(Failure, KeyboardInterrupt):
+        with suppress(KeyboardInterrupt):
             remove(compose)
         generations.remove(owner, generation)
         raise
 
 
 def remove(compose: Compose) -> None:
-    """Take the throw-away project's containers and networks away; its volumes stay."""
-    shell.logged(
-        compose.command("--profile=*", "down", "--remove-orphans", "--timeout", "60"),
-        what="docker compose down",
-        failure_id="appliance.down_failed",
-        hint="`docker ps` shows what still runs",
-        env=compose.environment(),
-        show=lambda _: None,
-    )
+    """Take the throw-away project away. The volumes that were filled are the owner's, and stay."""
+    for kind, words in (("container", ["rm", "--force", "--volumes"]), ("network", ["rm"]), ("volume", ["rm"])):
+        every = ["--all"] if kind == "container" else []
+        own = f"label=com.docker.compose.project={compose.project}"
+        status, out, _ = docker_daemon.ask(kind, "ls", *every, "--quiet", "--filter", own)
+        if status == 0 and out.split():
+            docker_daemon.ask(kind, *words, *out.split(), timeout=_REMOVE_S)
 
 
 def project_of(owner: str) -> str:

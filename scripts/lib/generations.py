@@ -38,6 +38,12 @@ def data_name(project: str, generation: int) -> str:
     return project if generation == 1 else f"{project}.{generation}"
 
 
+def number_of(name: str, project: str) -> int | None:
+    """The reverse of `data_name`; None for what is no name of this project's data."""
+    found = re.fullmatch(rf"{re.escape(project)}(?:\.(\d+))?", name)
+    return int(found[1] or 1) if found else None
+
+
 def numbers(project: str, listed: str) -> list[int]:
     """The generations of which there are volumes, from the output of `docker volume ls`; the project's own only."""
     names = "|".join(VOLUMES)
@@ -57,12 +63,15 @@ def existing(project: str) -> list[int]:
 
 
 def unused(project: str) -> int:
-    """The number of the next one; where Docker is not there yet, there are no volumes either."""
-    return max(existing(project), default=0) + 1 if docker_daemon.info() else 1
+    """The number of the next one. Failure when Docker does not say which there are."""
+    return max(existing(project), default=0) + 1
 
 
 def make(project: str, generation: int) -> None:
-    """Empty volumes, labelled so that Compose takes them for the project's own."""
+    """Empty volumes, labelled so that Compose takes them for the project's own. None of them may be there yet."""
+    if generation in existing(project):
+        fact = f"volumes named {data_name(project, generation)}_... are there already"
+        raise Failure("data.generation_exists", fact, "try again: the next number is taken")
     for name in VOLUMES:
         labels = {"project": project, "volume": name}
         words = [part for key, value in labels.items() for part in ("--label", f"com.docker.compose.{key}={value}")]

@@ -7,11 +7,12 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scripts.lib import generations, log, paths, resolve, secret_files, takeover
+from scripts.lib import filling, generations, log, paths, resolve, secret_files, takeover
 from scripts.lib.archive import Archive
 from scripts.lib.compose import Compose
 from scripts.lib.failure import Failure
 from scripts.lib.host import Host
+from scripts.lib.settings import SETTINGS, Settings
 
 STAGE = paths.STATE / "restore"
 CHECK = paths.STATE / "backup-check"
@@ -26,6 +27,8 @@ PLACES = {
     "compose/bots": _COMPOSE / "bots",
     "compose/formats": _COMPOSE / "formats",
 }
+# Copies of files that settings name elsewhere, each by its setting.
+_OWN = "own"
 # Compose's values once the secrets lie in their place.
 _RESOLVED = "resolved-then.env"
 # For the containers' user alone; the rest is root's, as it was made.
@@ -50,20 +53,51 @@ class Staged:
         """The appliance of these settings, under a project's name of its own."""
         return Compose(project, env_file=self.env_file, resolved=self.resolved)
 
-    def host(self, host: Host, generation: int) -> Host:
+    def host(self, host: Host) -> Host:
         """The machine as it is once these files are in force."""
         bots = frozenset(each.stem for each in (self.folder / "compose" / "bots").glob("*.yaml"))
         own = frozenset(each.stem for each in (self.folder / "compose" / "formats").glob("[!_.]*.toml"))
+        kinds = {"SMTP_PASSWORD_FILE": host.mail_password, "ENGINE_API_KEY_FILE": host.engine_key}
+        kinds |= {name: "readable" for name in self.own() if kinds.get(name) == "missing"}
         return replace(
             host,
+            mail_password=kinds["SMTP_PASSWORD_FILE"],
+            engine_key=kinds["ENGINE_API_KEY_FILE"],
             bots=bots or host.bots,
             formats=host.formats | own,
             secrets=True,
             wireguard=(self.folder / "wireguard" / "server.json").exists(),
-            generation=generation,
             # New volumes are made with the secrets that come with them.
             locked_out=False,
         )
+
+    def own(self) -> list[str]:
+        """Settings that name a file of the operator's own, of which there is a copy here."""
+        return sorted(each.name for each in (self.folder / _OWN).glob("*"))
+
+    def put_own(self, wanted: Settings) -> list[str]:
+        """Put the operator's own files where the settings name them; what is there already stays as it is.
+
+        Returns what was put. Failure `restore.own_file` where one cannot be written.
+        """
+        put = []
+        for setting in self.own():
+            path = paths.ROOT / Path(wanted[setting]).expanduser()
+            if not wanted[setting] or path.exists():
+                continue
+            try:
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                shutil.copyfile(self.folder / _OWN / setting, path)
+                path.chmod(0o400)
+                if os.geteuid() == 0:
+                    os.chown(path, secret_files.UID, secret_files.UID)
+            except OSError as error:
+                fact = f"{setting}={path} cannot be written: {error.strerror}"
+                raise Failure(
+                    "restore.own_file", fact, f"name another place: {setting}=... behind the command"
+                ) from error
+            put.append(str(path))
+        return put
 
     def resolve(self, values: dict[str, str]) -> None:
         """Write what Compose is given while the secrets still lie here."""
@@ -100,7 +134,9 @@ def stage(archive: Archive, folder: Path = STAGE) -> Staged:
         if not member.name.startswith(_SETTINGS):
             continue
         name = member.name.removeprefix(_SETTINGS)
-        place = next((place for place in PLACES if name == place or name.startswith(f"{place}/")), None)
+        if name.startswith(f"{_OWN}/") and name.removeprefix(f"{_OWN}/") not in SETTINGS:
+            continue
+        place = next((place for place in (*PLACES, _OWN) if name == place or name.startswith(f"{place}/")), None)
         if place is None:
             continue
         path = folder / name
@@ -115,6 +151,26 @@ def stage(archive: Archive, folder: Path = STAGE) -> Staged:
         fact = f"{archive.path} holds no settings, or not all secrets"
         raise Failure("backup.incomplete", fact, "take another one: `make backups` lists them")
     return staged
+
+
+def remove_left(project: str) -> None:
+    """Take away what a restore or a check that was killed left: settings laid out, containers, volumes half filled.
+
+    The caller holds the lock (cli.exclusive), so that no such command is at work.
+    """
+    for folder in (STAGE, CHECK):
+        if not folder.exists():
+            continue
+        filling.remove(Compose(filling.project_of(project)))
+        name = resolve.earlier(folder / "resolved.env").get("DATA_NAME", "")
+        number = generations.number_of(name, project)
+        if number is not None and number not in (generations.current(), generations.current(_before())):
+            generations.remove(project, number)
+        discard(folder)
+
+
+def _before() -> Path:
+    return takeover.taken_from(BEFORE).get(generations.FILE, generations.FILE)
 
 
 def discard(folder: Path = STAGE) -> None:

@@ -141,11 +141,14 @@ def piped(command: Sequence[str], *, env: Mapping[str, str | None] | None = None
                 process.wait(_LAST_WORD_S)
         finally:
             process.stdout.close()
-            process.terminate()
+            # What sudo runs cannot be ended from here; it ends where it writes to nobody.
+            with suppress(PermissionError):
+                process.terminate()
             try:
                 process.wait(_LAST_WORD_S)
             except subprocess.TimeoutExpired:
-                process.kill()
+                with suppress(PermissionError):
+                    process.kill()
             running.status = process.wait()
             errors.seek(0)
             running.err = errors.read().decode(errors="replace")

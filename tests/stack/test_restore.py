@@ -1,4 +1,4 @@
-"""A backup made while people talk; every container, volume, setting and secret gone; and all of it back from it alone."""
+"""A backup made while people talk; everything gone, containers, volumes, settings, secrets; all of it back from it."""
 
 from __future__ import annotations
 

@@ -38,7 +38,9 @@ def test_every_variable_in_the_compose_files_is_set_somewhere() -> None:
     """A name in `${...}` is the operator's setting or something that `make up` resolves: a typo stays empty."""
     files = [ROOT / "docker-compose.yml", ROOT / "docker-compose.gpu.yml", *(ROOT / "compose").glob("*.yml")]
     used = {name for file in files for name in re.findall(r"\$\{([A-Z0-9_]+)", file.read_text())}
-    resolving = "".join((ROOT / "scripts" / "lib" / name).read_text() for name in ("resolve.py", "gpus.py"))
+    resolving = "".join(
+        (ROOT / "scripts" / "lib" / name).read_text() for name in ("resolve.py", "gpus.py", "restoring.py")
+    )
     resolved = set(re.findall(r'"([A-Z_]+)":', resolving))
     assert used - {"COMPOSE_PROJECT_NAME"} <= set(SETTINGS) | resolved
 

@@ -39,11 +39,13 @@ class Described:
 def described(info: Mapping[str, Any], indexes: Iterable[Mapping[str, Any]]) -> Described:
     """A collection as listCollections and listIndexes tell of it. Raises Refused for a kind that is not understood."""
     name, kind = str(info["name"]), str(info.get("type", "collection"))
+    if info.get("options", {}).get("capped"):
+        kind = "capped collection"  # MongoDB reads none as of a moment
     if kind not in ("collection", "view"):
         raise Refused(
-            "backup.store_broken",
-            f"{name} is a {kind}, which this program does not make",
-            "remove it, or move it into a database of its own, and try again",
+            "backup.kind_unknown",
+            f"{name} is a {kind}: this program makes none, and cannot back it up",
+            "drop it, or move it into a database of its own, and try again",
         )
     listed = list(indexes)
     told = {

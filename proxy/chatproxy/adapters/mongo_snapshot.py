@@ -1,8 +1,8 @@
 """The whole database as it was at one moment, read while it is written to.
 
-A replica set, even of one member, keeps the past of the last minutes (minSnapshotHistoryWindowInSeconds, 300 unless
-mongod is told otherwise), and readConcern "snapshot" reads all collections as they were at one cluster time. A mongod
-that stands alone has none. https://www.mongodb.com/docs/manual/reference/read-concern-snapshot/
+A replica set, even of one member, keeps its past for a while (minSnapshotHistoryWindowInSeconds, which images/mongo
+sets to an hour), and readConcern "snapshot" reads all collections as they were at one cluster time. A mongod that
+stands alone has none. https://www.mongodb.com/docs/manual/reference/read-concern-snapshot/
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ from chatproxy.core.carried import Item, Refused
 from chatproxy.core.carried_ports import Kept
 from chatproxy.core.sources import StoredChunk
 
-_NOT_A_REPLICA_SET, _TOO_OLD, _UNAVAILABLE = 123, 239, 246
+_NOT_A_REPLICA_SET, _UNAVAILABLE = 123, 246
+# Also: SnapshotTooOld, and a cursor that nobody has asked for half an hour.
+_LOST = (_UNAVAILABLE, 239, 43, 237)
 # A collection or index that was just made is not yet in any snapshot.
 _ATTEMPTS = 10
 _ATTEMPT_EVERY_S = 0.5
@@ -88,39 +90,41 @@ class MongoSnapshot:
     def documents(self, kept: Kept) -> Iterator[tuple[bytes, Sequence[Item]]]:
         """See core.carried_ports.Snapshot."""
         expiries = next(each.expiries for each in self._kept if each.name == kept.name)
-        try:
+        with _reading(kept.name):
             # By _id, and by its index: the order in which the same documents come wherever they are.
             batches: Any = self._database[kept.name].find_raw_batches({}, session=self._session).sort("_id", 1)
             for batch in batches:
                 yield batch, _items(batch, expiries)
-        except OperationFailure as error:
-            raise _refused(error, kept.name) from error
-        except (BSONError, struct.error, KeyError) as error:
-            raise Refused(
-                "backup.store_broken",
-                f"a document of {kept.name} cannot be read: {str(error)[:200]}",
-                "`make doctor` looks at the disk; `make restore FROM=...` brings the last good backup back",
-            ) from error
 
     def searched(self) -> Mapping[str, Sequence[str]]:
         """See core.carried_ports.Snapshot."""
         shown, ids = {"collection": 1, "twin": 1}, dict[str, list[str]]()
-        try:
+        with _reading(CHUNKS):
             for chunk in self._database[CHUNKS].find({}, shown, session=self._session).sort("_id", 1):
                 of_collection = ids.setdefault(chunk["collection"], [])
                 if not chunk["twin"]:
                     of_collection.append(chunk["_id"])
-        except OperationFailure as error:
-            raise _refused(error, CHUNKS) from error
         return ids
 
     def chunks(self, ids: Sequence[str]) -> Sequence[StoredChunk]:
         """See core.carried_ports.Snapshot."""
-        try:
+        with _reading(CHUNKS):
             found = self._database[CHUNKS].find({"_id": {"$in": list(ids)}}, session=self._session)
             return [chunk_of(document) for document in found]
-        except OperationFailure as error:
-            raise _refused(error, CHUNKS) from error
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    try:
+        yield
+    except OperationFailure as error:
+        raise _refused(error, name) from error
+    except (BSONError, struct.error, KeyError) as error:
+        raise Refused(
+            "backup.store_broken",
+            f"a document of {name} cannot be read: {str(error)[:200]}",
+            "`make doctor` looks at the disk; `make restore FROM=...` brings the last good backup back",
+        ) from error
 
 
 def _begun(database: MongoDatabase[Document], session: ClientSession) -> MongoSnapshot:
@@ -169,11 +173,11 @@ def _refused(error: OperationFailure, what: str) -> Exception:
             "MongoDB stands alone: it cannot be read as of one moment while it is written to",
             "`make up` brings MongoDB to this version, as a replica set of one; then try again",
         )
-    if error.code in (_TOO_OLD, _UNAVAILABLE):
+    if error.code in _LOST:
         return Refused(
             "backup.moment_lost",
-            f"{what} cannot be read any more as it was when the backup began: MongoDB has not kept it for so long",
-            "try again at a quieter hour; nothing was changed",
+            f"{what} cannot be read any more as it was when the backup began: MongoDB keeps that for an hour",
+            "try again at a quieter hour, to a faster disk; nothing was changed",
         )
     return Refused(
         "backup.store_broken",

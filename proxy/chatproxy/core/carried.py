@@ -2,13 +2,13 @@
 
     {"format": 1, "schema": 9, "moment": "2026-11-22T08:15:00+00:00",
      "collections": {NAME: {"documents", "bytes", "sha256", "groups", "indexes": [names]}}, "views": [names],
-     "vectors": {NAME: {"count", "sha256", "groups", "model", "whole"}},
+     "vectors": {NAME: {"count", "sha256", "groups", "model", "whole"}},      (core/vector_sums.py)
      "probes": [{"collection", "passage", "nearest": [ids], "words": [ids]}]}
 
-`sha256` is over all documents' BSON in the order of their _id; for vectors over their ids and numbers, by id. `groups`
-are the same for parts, {KEY: [documents, sha256]}, for two reasons. MongoDB deletes documents at their expiry, so those
-of one day (UTC; KEY is 2026-12-24) count as gone from that day on: what retention took is no difference. Documents
-without an expiry go by a checksum of their _id (KEY is two hexadecimal digits), which names a few where they differ.
+`sha256` is over all documents' BSON in the order of their _id. `groups` are the same for parts, {KEY: [documents,
+sha256]}, for two reasons. MongoDB deletes documents at their expiry, so those of one day (UTC; KEY is 2026-12-24) count
+as gone from that day on: what retention took is no difference. Documents without an expiry go by a checksum of their
+_id (KEY is two hexadecimal digits), which names a few where they differ.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What the stores hold now, beside what data.json tells of a backup. Nothing of what documents say is told, only where.
 
-An expected passage counts as found among twice as many as were kept: Chroma's index answers approximately and BM25
-counts what was deleted until it is merged away, so two indexes of the same chunks may swap neighbours of equal worth.
-`same` counts those probes whose two lists are exactly as they were.
+Retrieval's ten best are looked for among the thirty best: Chroma's index answers approximately and BM25 counts what was
+deleted until it is merged away, so two indexes of the same chunks may swap neighbours of nearly equal worth. `same`
+counts those probes whose two lists are exactly as they were.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from typing import Any
 from chatproxy.core import vector_lines
 from chatproxy.core.carried import Digest, difference
 from chatproxy.core.carried_ports import Snapshot, StoredVectors
+from chatproxy.core.dumping import ASKED
 from chatproxy.core.ports import Words
+from chatproxy.core.vector_sums import VectorSums
 
 _VECTORS_AT_ONCE = 256
-_ASKED_TIMES = 2
 
 
 class Comparing:
@@ -86,15 +87,13 @@ class Comparing:
     # --- Chroma and the word index ----------------------------------------------------------------------------------
 
     def _of_vectors(self, collection: str, told: Mapping[str, Any], ids: Sequence[str]) -> dict[str, Any] | None:
-        shelf, digest = self._vectors(told["model"]), Digest()
+        shelf, sums = self._vectors(told["model"]), VectorSums()
         for vectors in _read(shelf, collection, ids):
-            digest.add(*vector_lines.summed(vectors))
-        count = shelf.count(collection)
-        if (count, digest.documents, digest.sha256) == (told["count"], told["count"], told["sha256"]):
+            sums.add(vectors)
+        count, among = shelf.count(collection), sums.unlike(told)
+        if count == sums.count and among is None:
             return None
-        groups = digest.told()["groups"]
-        names = [key for key in sorted({*groups, *told["groups"]}) if groups.get(key) != told["groups"].get(key)]
-        return {"vectors": [told["count"], count], "among": digest.named(names)}
+        return {"vectors": [told["count"], count], "among": among or []}
 
     def _of_probe(self, probe: Mapping[str, Any], model: str) -> dict[str, Any]:
         collection, key, shelf = probe["collection"], probe["passage"], self._vectors(model)
@@ -102,9 +101,8 @@ class Comparing:
         stored, chunks = shelf.stored(collection, [key]), self._snapshot.chunks([key])
         if key not in stored or not chunks:
             return {**told, "same": False, "lost": [key]}
-        many = _ASKED_TIMES * max(len(probe["nearest"]), len(probe["words"]), 1)
-        nearest = [hit.id for hit in shelf.nearest(collection, [stored[key]], many)[0]]
-        words = [hit.id for hit in self._words.best(collection, chunks[0].chunk.text, many)]
+        nearest = [hit.id for hit in shelf.nearest(collection, [stored[key]], ASKED)[0]]
+        words = [hit.id for hit in self._words.best(collection, chunks[0].chunk.text, ASKED)]
         lost = [
             each
             for wanted, got in ((probe["nearest"], nearest), (probe["words"], words))

@@ -21,13 +21,16 @@ from chatproxy.core.ingest import embedded
 from chatproxy.core.member_stream import MemberStream
 from chatproxy.core.passages import Hit
 from chatproxy.core.ports import Words
+from chatproxy.core.vector_sums import VectorSums
 from chatproxy.errors import Unhealthy
 
 _VECTORS_AT_ONCE = 256
 _PROBES = 20
 _PROBED = 10
-# Of those found now, some may not be of the snapshot's moment.
-_ASKED = 30
+# So many are looked at, then and now. Of those found now some may not be of the snapshot's moment. And of equal ones
+# an index gives now these, now those: what is no better than the last of them is not expected of another index.
+ASKED = 30
+_EQUAL = 1e-4
 _SET_UP = "`make status` shows what runs; `make up` sets an appliance up, `make restore FROM=...` brings a backup back"
 
 Named = Callable[[str], str]
@@ -42,6 +45,7 @@ class Dumping:
         """`member` makes a file's name of a collection's."""
         self._snapshot, self._vectors, self._embedder, self._words = snapshot, vectors, embedder, words
         self._member = member
+        self._searched = snapshot.searched()
 
     def check(self) -> None:
         """Look at everything before the first byte: a store without data is one that lost it."""
@@ -57,6 +61,9 @@ class Dumping:
                 f"Chroma: {error}",
                 "`make status` shows whether Chroma runs; try again when it does",
             ) from None
+        for collection in self._searched:
+            self._vectors.fit(collection)
+            self._words.size(collection)
 
     def write(self, out: MemberStream) -> None:
         """All members."""
@@ -64,7 +71,7 @@ class Dumping:
         told: dict[str, Any] = {"format": FORMAT, "schema": snapshot.schema, "moment": snapshot.moment.isoformat()}
         told["views"] = [kept.name for kept in snapshot.collections() if kept.view]
         told["collections"] = self._collections(out)
-        searched = snapshot.searched()
+        searched = self._searched
         told["vectors"] = {name: self._dumped(name, searched[name], out) for name in sorted(searched)}
         whole = {name: ids for name, ids in searched.items() if told["vectors"][name]["whole"]}
         told["probes"] = self._probes(whole)
@@ -95,23 +102,16 @@ class Dumping:
         identity, model = self._vectors.identity(collection), self._embedder.model()
         if identity is None:
             return {"count": 0, "whole": False}
-        digest = Digest()
+        sums = VectorSums()
         with out.compressed(f"vectors/{collection}.jsonl.gz") as write:
             write(vector_lines.head(model))
             for vectors in self._batches(collection, ids):
-                digest.add(*vector_lines.summed(vectors))
+                sums.add(vectors)
                 write(b"".join(vector_lines.line(key, numbers) for key, numbers in vectors.items()))
         if self._vectors.identity(collection) != identity or self._embedder.model() != model:
             # Another model came meanwhile: what was written is of two, and nobody is to read it.
             return {"count": 0, "whole": False}
-        told = digest.told()
-        return {
-            "count": told["documents"],
-            "sha256": told["sha256"],
-            "groups": told["groups"],
-            "model": model,
-            "whole": True,
-        }
+        return {**sums.told(), "model": model, "whole": True}
 
     def _batches(self, collection: str, ids: Sequence[str]) -> Iterator[dict[str, bytes]]:
         for begin in range(0, len(ids), _VECTORS_AT_ONCE):
@@ -119,7 +119,8 @@ class Dumping:
             found = dict(self._vectors.stored(collection, part))
             missing = [key for key in part if key not in found]
             if missing:
-                found.update(embedded(self._embedder, self._snapshot.chunks(missing)))
+                made = embedded(self._embedder, self._snapshot.chunks(missing))
+                found.update({key: vector_lines.unit(vector) for key, vector in made.items()})
             yield {key: vector_lines.packed(found[key]) for key in part}
 
     # --- probes -----------------------------------------------------------------------------------------------------
@@ -136,8 +137,8 @@ class Dumping:
     def _probes_of(self, collection: str, keys: Sequence[str], known: set[str]) -> Iterator[dict[str, Any]]:
         stored = self._vectors.stored(collection, keys)
         for chunk in sorted(self._snapshot.chunks([key for key in keys if key in stored]), key=lambda each: each.id):
-            nearest = self._vectors.nearest(collection, [stored[chunk.id]], _ASKED)[0]
-            words = self._words.best(collection, chunk.chunk.text, _ASKED)
+            nearest = self._vectors.nearest(collection, [stored[chunk.id]], ASKED)[0]
+            words = self._words.best(collection, chunk.chunk.text, ASKED)
             yield {
                 "collection": collection,
                 "passage": chunk.id,
@@ -147,4 +148,5 @@ class Dumping:
 
 
 def _of(hits: Sequence[Hit], known: set[str]) -> list[str]:
-    return [hit.id for hit in hits if hit.id in known][:_PROBED]
+    least = hits[-1].score + abs(hits[-1].score) * _EQUAL if len(hits) == ASKED else float("-inf")
+    return [hit.id for hit in hits if hit.id in known and hit.score > least][:_PROBED]

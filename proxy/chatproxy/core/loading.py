@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 from chatproxy.core import vector_lines
-from chatproxy.core.carried import FORMAT, Digest, Refused
+from chatproxy.core.carried import FORMAT, Refused
 from chatproxy.core.carried_ports import Refill, StoredVectors
 from chatproxy.core.ingest import entries
 from chatproxy.core.knowledge_ports import WordsIndex
+from chatproxy.core.vector_sums import VectorSums
 from chatproxy.errors import Unhealthy
 
 # Documents of one write, and their bytes; the driver's own most is 48 MB.
@@ -38,7 +39,7 @@ class Loading:
     def __init__(
         self, refill: Refill, vectors: Callable[[str], StoredVectors], words: WordsIndex, say: Callable[[str], None]
     ) -> None:
-        """`vectors` is Chroma for vectors of a model; `say` takes a line for the operator, about what is not as it was."""
+        """`vectors` is Chroma for vectors of a model; `say` takes a line for the operator."""
         self._refill, self._vectors, self._words, self._say = refill, vectors, words, say
         self._told: dict[str, Any] = {}
         # Left to come.
@@ -148,7 +149,7 @@ class Loading:
             for _ in content:
                 pass
             return
-        shelf, digest = self._vectors(told["model"]), Digest()
+        shelf, sums = self._vectors(told["model"]), VectorSums()
         shelf.begin(collection)
         lines = _lines(content)
         next(lines, b"")  # whose they are stands in data.json
@@ -160,11 +161,11 @@ class Loading:
                 raise _broken(f"a vector of {collection} cannot be read") from None
             vectors[key] = numbers
             if len(vectors) == _PUT_AT_ONCE:
-                _put(shelf, collection, vectors, digest)
+                _put(shelf, collection, vectors, sums)
                 vectors = {}
-        _put(shelf, collection, vectors, digest)
-        if (digest.documents, digest.sha256) != (told["count"], told["sha256"]):
-            raise _broken(f"{collection} has {digest.documents} vectors, and not the {told['count']} of data.json")
+        _put(shelf, collection, vectors, sums)
+        if (sums.count, sums.told()["sha256"]) != (told["count"], told["sha256"]):
+            raise _broken(f"{collection} has {sums.count} vectors, and not the {told['count']} of data.json")
         shelf.finish(collection)
 
     # --- the end ----------------------------------------------------------------------------------------------------
@@ -266,9 +267,9 @@ def _lines(content: Iterator[bytes]) -> Iterator[bytes]:
         yield waiting
 
 
-def _put(shelf: StoredVectors, collection: str, vectors: dict[str, bytes], digest: Digest) -> None:
+def _put(shelf: StoredVectors, collection: str, vectors: dict[str, bytes], sums: VectorSums) -> None:
     if vectors:
-        digest.add(*vector_lines.summed(vectors))
+        sums.add(vectors)
         shelf.put(collection, {key: vector_lines.unpacked(numbers) for key, numbers in vectors.items()})
 
 

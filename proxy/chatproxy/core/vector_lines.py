@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-from chatproxy.core.carried import Item
 
 
 def head(model: str) -> bytes:
@@ -39,14 +38,14 @@ def packed(vector: Sequence[float]) -> bytes:
     return struct.pack(f"<{len(vector)}f", *vector)
 
 
+def unit(vector: Sequence[float]) -> Sequence[float]:
+    """The same direction with length 1, as Chroma keeps vectors that are compared by their cosine."""
+    length = math.sqrt(math.fsum(number * number for number in vector))
+    return [number / length for number in vector] if length else vector
+
+
 def unpacked(numbers: bytes) -> Sequence[float]:
     return struct.unpack(f"<{len(numbers) // 4}f", numbers)
-
-
-def summed(vectors: Mapping[str, bytes]) -> tuple[bytes, list[Item]]:
-    """What a Digest is given of packed vectors, in the order given: each behind its id, which counts as well."""
-    pieces = {key: key.encode() + b"\0" + numbers for key, numbers in vectors.items()}
-    return b"".join(pieces.values()), [Item(key, len(piece)) for key, piece in pieces.items()]
 
 
 def _line(told: Mapping[str, Any]) -> bytes:

@@ -34,3 +34,47 @@ def test_volumes_of_other_projects_are_not_ours() -> None:
     others = "chatbot_prometheus_data\nchatbot2_mongo_data\nmychatbot_mongo_data\nchatbot.2_mongo_data_old\n"
     others += "chatbotx3_mongo_data\n"
     assert generations.numbers("chatbot", listed + others) == [1, 2, 10]
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, status: int, volumes: str) -> list[tuple[str, ...]]:
+    """Docker with these volumes; what it was asked for otherwise."""
+    asked: list[tuple[str, ...]] = []
+
+    def ask(*words: str, timeout: float = 60) -> tuple[int, str, str]:
+        if words[:2] == ("volume", "ls"):
+            return status, volumes, "no daemon"
+        asked.append(words)
+        return 0, "", ""
+
+    monkeypatch.setattr(generations.docker_daemon, "ask", ask)
+    return asked
+
+
+def test_new_volumes_have_the_next_number_and_bear_composes_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = answering(monkeypatch, 0, "chatbot_mongo_data\nchatbot.4_mongo_data\n")
+    assert generations.unused("chatbot") == 5
+    generations.make("chatbot", 5)
+    assert [words[-1] for words in asked] == [f"chatbot.5_{name}" for name in generations.VOLUMES]
+    assert "com.docker.compose.project=chatbot" in asked[0]
+    assert "com.docker.compose.volume=mongo_data" in asked[0]
+
+
+def test_volumes_that_are_there_are_never_taken_for_new_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Docker may have been stopped when they were counted."""
+    asked = answering(monkeypatch, 0, "chatbot_mongo_data\n")
+    with pytest.raises(Failure) as refused:
+        generations.make("chatbot", 1)
+    assert refused.value.id == "data.generation_exists"
+    assert asked == []
+
+
+def test_a_docker_that_does_not_say_is_no_blank_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, 1, "")
+    with pytest.raises(Failure) as refused:
+        generations.unused("chatbot")
+    assert refused.value.id == "docker.no_answer"
+
+
+def test_a_name_tells_its_number() -> None:
+    for name, number in (("chatbot", 1), ("chatbot.12", 12), ("chatbot2", None), ("other.2", None), ("", None)):
+        assert generations.number_of(name, "chatbot") == number
