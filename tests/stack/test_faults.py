@@ -5,7 +5,6 @@ The crashes themselves are in test_recovery.py; disks and clocks want an applian
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -28,7 +27,6 @@ def people(appliance: Appliance) -> Iterator[Crowd]:
         yield running
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="the kernel lets only root cut, freeze and starve a container")
 @pytest.mark.parametrize(
     ("cause", "service"), [("cut", "mongo"), ("pause", "chroma"), ("memory", "proxy"), ("hang", "engine")]
 )

@@ -19,8 +19,9 @@ import requests
 
 # With these an answer ends; a client that comes back finds the conversation as it was told.
 _ENDS = ("done", "error")
-# A proxy that says nothing for longer, not even a ping, has fallen silent. Its engine's own time-outs are shorter.
-SILENCE_S = 60.0
+# A stream pings every five seconds, and an answer of eight tokens in one piece takes seconds on the busiest machine:
+# whoever hears nothing at all for so long was forgotten.
+SILENCE_S = 120.0
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ def _machine_warnings(condition: Condition) -> Iterator[Warned]:
     if not machine:
         return
     if machine.disk_free < max(_DISK_SHARE * machine.disk_size, _DISK_LEAST):
-        hint = "The database stops writing on a full disk. Old images go with docker system prune"
+        hint = "With less than 512 MiB nothing new is taken in. make prune gives back what builds have left"
         yield Warned(f"Only {shown.size(machine.disk_free)} of the disk are left.", hint)
     if machine.memory_available < _MEMORY_SHARE * machine.memory_size:
         yield Warned(
