@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -56,6 +58,7 @@ class EmbeddingModel:
             raise ModelRefused(f"EMBEDDING_MODEL: {folder} holds no model that can be used: {error}") from error
         self.dimensions = int(self._model.get_embedding_dimension() or 0)
         self.max_tokens = int(self._model.max_seq_length or 512)
+        self._count = _Count(self._model, self.max_tokens)
         self._turns = turns
         # The first call after the load compiles and allocates; pay for it before the health check turns green.
         self.vectors(["warm-up"])
@@ -82,7 +85,7 @@ class EmbeddingModel:
 
     def tokens(self, texts: Sequence[str]) -> int:
         """What the model reads of all of them."""
-        return _tokens(self._model, list(texts), self.max_tokens)
+        return self._count(list(texts))
 
 
 class RerankingModel:
@@ -100,6 +103,7 @@ class RerankingModel:
         # Many are stored with no activation, because for the order alone it does not matter.
         own = self._model.activation_fn
         self._activation = torch.nn.Sigmoid() if isinstance(own, torch.nn.Identity) else own
+        self._count = _Count(self._model, self.max_tokens)
         self._turns = turns
         self.relevance("warm-up", ["warm-up"])
 
@@ -121,7 +125,7 @@ class RerankingModel:
 
     def tokens(self, query: str, documents: Sequence[str]) -> int:
         """What the model reads of all pairs."""
-        return _tokens(self._model, [(query, document) for document in documents], self.max_tokens)
+        return self._count([(query, document) for document in documents])
 
 
 def _steps(lengths: Sequence[int]) -> Iterator[list[int]]:
@@ -142,5 +146,17 @@ def _packaged() -> Path:
     return Path(get_model_path())
 
 
-def _tokens(model: Any, inputs: list[Any], most: int) -> int:
-    return sum(len(ids) for ids in model.tokenizer(inputs, truncation=True, max_length=most)["input_ids"])
+class _Count:
+    """How many tokens the model reads of texts, or of pairs.
+
+    With a tokenizer of its own: each call sets how one pads and cuts, so that of two threads which share it one reads
+    the other's ("Unable to create tensor").
+    """
+
+    def __init__(self, model: Any, most: int) -> None:
+        self._tokenizer, self._most, self._lock = deepcopy(model.tokenizer), most, Lock()
+
+    def __call__(self, inputs: list[Any]) -> int:
+        with self._lock:
+            read = self._tokenizer(inputs, truncation=True, max_length=self._most)["input_ids"]
+        return sum(map(len, read))

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -183,3 +184,15 @@ def test_mongo_heals_a_start_that_broke_between_its_users_and_keeps_to_the_old_r
     finally:
         stack.close()
         shutil.rmtree(tmp_path / "stack")
+
+
+def test_embeddings_count_what_they_read_while_they_read_for_others(native: NativeStack) -> None:
+    """One tokenizer for both made a call fail now and then: what one thread had set, the other one read."""
+    texts = ["short", "a rather longer text about refunds and opening hours", "x y z"] * 2
+
+    def ask(_: int) -> int:
+        answer = requests.post(f"{native.embeddings_url}/v1/embeddings", json={"input": texts}, timeout=60)
+        return answer.status_code
+
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        assert set(pool.map(ask, range(120))) == {200}
