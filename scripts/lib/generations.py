@@ -38,12 +38,6 @@ def data_name(project: str, generation: int) -> str:
     return project if generation == 1 else f"{project}.{generation}"
 
 
-def number_of(name: str, project: str) -> int | None:
-    """The reverse of `data_name`; None for what is no name of this project's data."""
-    found = re.fullmatch(rf"{re.escape(project)}(?:\.(\d+))?", name)
-    return int(found[1] or 1) if found else None
-
-
 def numbers(project: str, listed: str) -> list[int]:
     """The generations of which there are volumes, from the output of `docker volume ls`; the project's own only."""
     names = "|".join(VOLUMES)
@@ -54,12 +48,21 @@ def numbers(project: str, listed: str) -> list[int]:
 
 def existing(project: str) -> list[int]:
     """The generations of which there are volumes. Failure when Docker does not say."""
+    return numbers(project, "\n".join(_volumes()))
+
+
+def left_of(data: str) -> list[str]:
+    """Those volumes that are there and whose names begin with this. Failure when Docker does not say."""
+    return sorted({f"{data}_{name}" for name in VOLUMES} & set(_volumes()))
+
+
+def _volumes() -> list[str]:
     status, out, err = docker_daemon.ask("volume", "ls", "--format", "{{.Name}}")
     if status != 0:
         raise Failure(
             "docker.no_answer", f"docker volume ls failed: {err.strip()[-200:]}", "`make doctor` looks closer"
         )
-    return numbers(project, out)
+    return out.split()
 
 
 def unused(project: str) -> int:
@@ -77,13 +80,20 @@ def make(project: str, generation: int) -> None:
         words = [part for key, value in labels.items() for part in ("--label", f"com.docker.compose.{key}={value}")]
         status, _, err = docker_daemon.ask("volume", "create", *words, volume(project, generation, name))
         if status != 0:
+            # None of them was there before, so these are the ones that were just made.
+            remove(project, generation)
             fact = f"the volume {volume(project, generation, name)} could not be made: {err.strip()[-200:]}"
             raise Failure("docker.refused", fact, "`make doctor` looks closer")
 
 
 def remove(project: str, generation: int) -> None:
     """Take a generation's volumes away, data included; what a container still holds stays."""
-    docker_daemon.ask("volume", "rm", "--force", *(volume(project, generation, name) for name in VOLUMES))
+    remove_named(data_name(project, generation))
+
+
+def remove_named(data: str) -> None:
+    """The same by what the volumes' names begin with."""
+    docker_daemon.ask("volume", "rm", "--force", *(f"{data}_{name}" for name in VOLUMES))
 
 
 def volume(project: str, generation: int, name: str) -> str:

@@ -1,7 +1,7 @@
 """Files and folders that take the place of others all together, or not at all, whatever kills it in between.
 
 The journal names every move before the first one is made, and goes once the last one is. Where it is still there, the
-moves were broken off: `back` undoes those that were made.
+moves were broken off: `back` undoes those that were made. What was replaced has its record only once all of it is there.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scripts.lib import paths
@@ -30,28 +30,30 @@ def take(new: Mapping[Path, Path], before: Path, journal: Path = JOURNAL) -> Non
         {"place": str(place), "new": str(each) if os.path.lexists(each) else "", "old": str(before / str(index))}
         for index, (place, each) in enumerate(new.items())
     ]
-    _write(before / _RECORD, json.dumps([move["place"] for move in moves]))
-    _write(journal, json.dumps(moves))
+    _write(journal, json.dumps({"before": str(before), "moves": moves}))
     for move in moves:
         if os.path.lexists(move["place"]):
             Path(move["place"]).rename(move["old"])
         if move["new"]:
             Path(move["place"]).parent.mkdir(parents=True, exist_ok=True)
             Path(move["new"]).rename(move["place"])
-    _end(journal)
+    _write(before / _RECORD, json.dumps([move["place"] for move in moves]))
+    _end(journal, moves)
 
 
 def back(journal: Path = JOURNAL) -> bool:
     """Undo moves that were broken off; may itself be killed and repeated. False where there were none."""
     if not journal.exists():
         return False
-    for move in reversed(json.loads(journal.read_text(encoding="utf-8"))):
+    told = json.loads(journal.read_text(encoding="utf-8"))
+    (Path(told["before"]) / _RECORD).unlink(missing_ok=True)
+    for move in reversed(told["moves"]):
         # A new one still lies where it was made until it has been moved. Nothing is ever thrown away here.
         if move["new"] and not os.path.lexists(move["new"]):
             Path(move["place"]).rename(move["new"])
         if os.path.lexists(move["old"]):
             Path(move["old"]).rename(move["place"])
-    _end(journal)
+    _end(journal, told["moves"])
     return True
 
 
@@ -64,8 +66,11 @@ def taken_from(before: Path) -> dict[Path, Path]:
     return {Path(place): before / str(index) for index, place in enumerate(places)}
 
 
-def _end(journal: Path) -> None:
-    _sync(journal.parent)
+def _end(journal: Path, moves: Sequence[Mapping[str, str]]) -> None:
+    # Before the journal is gone for good, every move has to be there for good.
+    for folder in sorted({Path(path).parent for move in moves for path in move.values() if path}):
+        if folder.is_dir():
+            _sync(folder)
     journal.unlink()
     _sync(journal.parent)
 

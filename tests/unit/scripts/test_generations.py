@@ -73,8 +73,3 @@ def test_a_docker_that_does_not_say_is_no_blank_machine(monkeypatch: pytest.Monk
     with pytest.raises(Failure) as refused:
         generations.unused("chatbot")
     assert refused.value.id == "docker.no_answer"
-
-
-def test_a_name_tells_its_number() -> None:
-    for name, number in (("chatbot", 1), ("chatbot.12", 12), ("chatbot2", None), ("other.2", None), ("", None)):
-        assert generations.number_of(name, "chatbot") == number

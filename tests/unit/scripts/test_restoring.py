@@ -3,68 +3,21 @@
 from __future__ import annotations
 
 import io
-import json
+import os
 import sys
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scripts.lib import archive, filling, generations, paths, restoring, secret_files, takeover
-from scripts.lib.archive import Archive, ArchiveWriter, Manifest
+from scripts.lib import filling, restoring
 from scripts.lib.failure import Failure
 from scripts.lib.host import Host
 from scripts.lib.settings import load
+from tests.unit.scripts.restore_checkout import SETTINGS, archived
 
-MADE = datetime(2026, 11, 22, 8, 15, tzinfo=timezone.utc)
-DATA = {
-    "collections": {
-        "conversations": {"documents": 2, "bytes": 100},
-        "messages": {"documents": 4, "bytes": 400},
-        "chunks": {"documents": 7, "bytes": 700},
-    }
-}
-SETTINGS = {
-    ".env": "DOMAIN=chat.example.org\n",
-    **{f"secrets/{name}": f"{name}-of-the-archive" for name in secret_files.NAMES},
-    "wireguard/server.json": "{}",
-    "compose/bots/assistant.yaml": "name: A\n",
-    "compose/bots/harbour.yaml": "name: H\n",
-    "compose/formats/mine.toml": "",
-    "stamps/sources": "packages",
-}
-
-
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout of its own, in which nothing is set up."""
-    root = tmp_path / "checkout"
-    (root / ".appliance").mkdir(parents=True)
-    places = {".env": root / ".env", "secrets": root / ".appliance/secrets", "wireguard": root / ".appliance/wireguard"}
-    places |= {name: root / name for name in ("compose/bots", "compose/formats")}
-    monkeypatch.setattr(paths, "ROOT", root)
-    monkeypatch.setattr(paths, "RESOLVED_ENV", root / ".appliance/resolved.env")
-    monkeypatch.setattr(paths, "STATE", root / ".appliance")
-    monkeypatch.setattr(restoring, "PLACES", places)
-    monkeypatch.setattr(restoring, "BEFORE", root / ".appliance/before-restore")
-    monkeypatch.setattr(generations, "FILE", root / ".appliance/generation")
-    monkeypatch.setattr(takeover.take, "__defaults__", (root / ".appliance/takeover.json",))
-    monkeypatch.setattr(secret_files, "UID", 0)
-    return root
-
-
-def archived(folder: Path, settings: dict[str, str], data: dict[str, Any] | None = None) -> Archive:
-    path = folder / "chatbot-20261122T081500Z.tar"
-    with path.open("wb") as file:
-        writer = ArchiveWriter(file, MADE)
-        writer.add_bytes("data/data.json", json.dumps(DATA if data is None else data).encode())
-        for name, text in settings.items():
-            writer.add_bytes(f"settings/{name}", text.encode())
-        writer.finish(Manifest("chatbot", MADE, "1"))
-    return archive.verify(path)
-
+pytest_plugins = ["tests.unit.scripts.restore_checkout"]
 
 def test_settings_are_laid_out_for_who_may_read_them(tmp_path: Path, root: Path) -> None:
     staged = restoring.stage(archived(tmp_path, SETTINGS), tmp_path / "stage")
@@ -95,33 +48,6 @@ def test_the_machine_is_judged_as_it_will_be(tmp_path: Path, root: Path) -> None
     assert "mine" in host.formats
     assert (host.secrets, host.wireguard, host.locked_out) == (True, True, False)
     assert (host.mail_password, host.engine_key) == ("readable", "missing")
-
-
-def test_all_of_it_is_taken_into_force_and_back(tmp_path: Path, root: Path) -> None:
-    (root / ".env").write_text("DOMAIN=old\n")
-    (root / "compose/bots").mkdir(parents=True)
-    (root / "compose/bots/old.yaml").write_text("")
-    staged = restoring.stage(archived(tmp_path, SETTINGS), tmp_path / "stage")
-    staged.resolve({"DATA_NAME": "chatbot.2"})
-    assert f"SECRETS_DIR={staged.folder}/secrets" in staged.resolved.read_text()
-    staged.take(2)
-    assert (root / ".env").read_text() == "DOMAIN=chat.example.org\n"
-    assert {each.name for each in (root / "compose/bots").iterdir()} == {"assistant.yaml", "harbour.yaml"}
-    assert "SECRETS_DIR" not in paths.RESOLVED_ENV.read_text()
-    assert generations.current(root / ".appliance/generation") == 2
-    restoring.back()
-    assert (root / ".env").read_text() == "DOMAIN=old\n"
-    assert {each.name for each in (root / "compose/bots").iterdir()} == {"old.yaml"}
-    assert generations.current(root / ".appliance/generation") == 1
-    assert not paths.RESOLVED_ENV.exists()
-    restoring.back()
-    assert (root / ".env").read_text() == "DOMAIN=chat.example.org\n"
-
-
-def test_without_a_restore_there_is_nothing_to_go_back_to(root: Path) -> None:
-    with pytest.raises(Failure) as refused:
-        restoring.back()
-    assert refused.value.id == "restore.nothing_before"
 
 
 def test_the_operators_own_files_are_put_where_none_is(tmp_path: Path, root: Path) -> None:
@@ -196,3 +122,33 @@ def test_a_command_that_stops_reading_says_why_itself() -> None:
 def _much(pipe: Any) -> None:
     for _ in range(100):
         pipe.write(bytes(2**16))
+
+
+def test_bots_can_be_read_and_secrets_not_whatever_umask_root_has(tmp_path: Path, root: Path) -> None:
+    for number, umask in enumerate((0o077, 0o000)):
+        before = os.umask(umask)
+        try:
+            staged = restoring.stage(archived(tmp_path, SETTINGS), tmp_path / f"stage-{number}")
+        finally:
+            os.umask(before)
+        names = (".", "secrets", "secrets/chroma_token", "compose/bots", "compose/bots/harbour.yaml")
+        modes = [(staged.folder / name).stat().st_mode & 0o777 for name in names]
+        assert modes == [0o700, 0o700, 0o600, 0o755, 0o644], oct(umask)
+
+
+def test_an_archive_that_is_refused_leaves_no_secret_behind(tmp_path: Path, root: Path) -> None:
+    found = archived(tmp_path, {name: text for name, text in SETTINGS.items() if name != ".env"})
+    with pytest.raises(Failure):
+        restoring.stage(found, tmp_path / "stage")
+    assert not (tmp_path / "stage").exists()
+
+
+def test_an_own_file_is_never_written_through_a_link_that_somebody_planted(tmp_path: Path, root: Path) -> None:
+    victim, planted = tmp_path / "victim", tmp_path / "planted"
+    planted.symlink_to(victim)
+    own = {".env": f"ENGINE_API_KEY_FILE={planted}\n", "own/ENGINE_API_KEY_FILE": "of the archive"}
+    staged = restoring.stage(archived(tmp_path, {**SETTINGS, **own}), tmp_path / "stage")
+    with pytest.raises(Failure) as refused:
+        staged.put_own(load(staged.env_file, {}))
+    assert refused.value.id == "restore.own_file"
+    assert not victim.exists()
