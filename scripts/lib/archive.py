@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.lib import backup_gpg
-from scripts.lib.archive_bson import Contents
+from scripts.lib.archive_bson import Contents, check_counts
 from scripts.lib.archive_tar import BrokenArchiveError, Reader, Reads, Writer, Writes
 from scripts.lib.failure import Failure
 
@@ -83,7 +83,7 @@ class Manifest:
             told["models"] = tuple(ModelFile(**model) for model in told["models"])
             told["members"] = {name: Member(name, **fields) for name, fields in told["members"].items()}
             return cls(**told)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise BrokenArchiveError(f"its manifest cannot be read ({error})") from error
 
 
@@ -304,7 +304,8 @@ def _read(source: Reads, contents: Contents | None) -> tuple[Manifest, Mapping[s
         raise BrokenArchiveError("its manifest names other members than it has")
     try:
         data: Mapping[str, Any] = dict(json.loads(small.get(DATA, b"")))
-    except (ValueError, TypeError) as error:
+        check_counts(data)
+    except (ValueError, TypeError, RecursionError) as error:
         raise BrokenArchiveError(f"{DATA} cannot be read") from error
     if contents:
         contents.compare(data)

@@ -19,6 +19,7 @@ _PACKED = ".bson.gz"
 _GZIP = 31
 # What may come out at once.
 _PIECE = 4 * 2**20
+_COUNT_LIMIT = 2**63
 
 
 class _Digest(Protocol):
@@ -71,3 +72,13 @@ class Contents:
             there[expected.get("bytes"), expected.get("sha256")] -= 1
             if there[expected.get("bytes"), expected.get("sha256")] < 0:
                 raise BrokenArchiveError(f"the collection {collection} is not what MongoDB gave")
+
+
+def check_counts(data: Mapping[str, Any]) -> None:
+    """TypeError or ValueError where data.json does not have what is reckoned with before it is restored."""
+    collections = data.get("collections", {})
+    if not isinstance(collections, dict) or not all(isinstance(each, dict) for each in collections.values()):
+        raise TypeError
+    for count in (each.get(name, 0) for each in collections.values() for name in ("documents", "bytes")):
+        if type(count) is not int or not 0 <= count < _COUNT_LIMIT:
+            raise ValueError(count)

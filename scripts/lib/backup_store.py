@@ -6,8 +6,10 @@ where it was sent. In .appliance/backup.json: the last attempt.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
@@ -19,6 +21,7 @@ from scripts.lib.settings import Settings
 
 _ATTEMPT = paths.STATE / "backup.json"
 _FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+_NOTES_LIMIT = 16 * 2**20
 
 
 def now() -> datetime:
@@ -85,7 +88,7 @@ class Store:
     def notes(self) -> dict[str, Note]:
         """{archive: Note}; empty where there are none, or they cannot be read."""
         try:
-            told = json.loads(self._notes.read_text(encoding="utf-8"))
+            told = json.loads(_own_text(self._notes))
             return {str(name): Note(**fields) for name, fields in told.items()}
         except (OSError, ValueError, TypeError, AttributeError):
             return {}
@@ -104,7 +107,7 @@ class Store:
     def _put(self, name: str, note: Note) -> None:
         notes = {known: each for known, each in self.notes().items() if (self.place / known).exists()} | {name: note}
         text = json.dumps({known: asdict(notes[known]) for known in sorted(notes)}, indent=1)
-        dotenv.write_private(self._notes, text + "\n")
+        dotenv.write_private(self._notes, text + "\n", follow=False)
 
     def remove_drafts(self) -> list[str]:
         """Away with what a killed backup left; nobody else makes one now. Returns the names."""
@@ -129,6 +132,20 @@ class Store:
         for name in gone:
             (self.place / name).unlink(missing_ok=True)
         return gone
+
+
+def _own_text(path: Path) -> str:
+    """What a file says that this user, root or the folder's owner has written; OSError for everybody else's.
+
+    The folder may be one that others write to, as /tmp: a link there could lead anywhere, a pipe would never end.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, encoding="utf-8") as file:
+        state = os.fstat(descriptor)
+        known = {0, os.geteuid(), path.parent.stat().st_uid}
+        if not stat.S_ISREG(state.st_mode) or state.st_uid not in known or state.st_size > _NOTES_LIMIT:
+            raise PermissionError(errno.EPERM, "somebody else has made it", str(path))
+        return file.read()
 
 
 @dataclass(frozen=True)

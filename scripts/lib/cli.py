@@ -25,6 +25,8 @@ def run(verb: str, work: Callable[[], int | None], interrupted: str = "") -> int
 
     `interrupted` is said after Ctrl-C; without it that the same command goes on from where it was.
     """
+    # Whatever the shell has: what this makes is for nobody else to write to, .appliance with the secrets least of all.
+    os.umask(os.umask(0o022) | 0o022)
     try:
         log.begin(verb)
         return work() or 0

@@ -16,6 +16,8 @@ from scripts.lib.failure import Failure
 from scripts.lib.shell import Piped
 
 _PS_ATTEMPTS = 10
+# Which volumes and secrets are used: an earlier version may not have resolved them.
+_PLACES_OF_DATA = ("DATA_NAME", "SECRETS_DIR")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -60,7 +62,7 @@ class Compose:
 
     def environment(self) -> Mapping[str, str | None]:
         """What Compose must not see: for it a variable of the shell outranks what `make up` resolved and wrote down."""
-        return dict.fromkeys([*settings.SETTINGS, *resolve.earlier(self.resolved)])
+        return dict.fromkeys([*settings.SETTINGS, *_PLACES_OF_DATA, *resolve.earlier(self.resolved)])
 
     def ask(self, *arguments: str, timeout: float = 60) -> tuple[int, str, str]:
         return shell.capture(self.command(*arguments), timeout=timeout, env=self.environment())

@@ -110,12 +110,14 @@ def with_values(current: str, values: Mapping[str, str], remark: str = "", mark:
     return "".join(lines)
 
 
-def write_private(path: Path, text: str) -> None:
+def write_private(path: Path, text: str, *, follow: bool = True) -> None:
     """Put `text` at `path` with mode 0600 in one step: a reader finds the old file or the new one, never half.
 
-    Where it is a link, the file that it leads to is written; whose it was, it stays, also where root writes.
+    Where it is a link, the file that it leads to is written; whose it was, it stays, also where root writes. Without
+    `follow`, for folders that others may write to, a link or another's file gives way to one of our own.
     """
-    path = Path(os.path.realpath(path))
+    if follow:
+        path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -124,7 +126,7 @@ def write_private(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         Path(draft).chmod(0o600)
-        if os.geteuid() == 0 and path.exists():
+        if os.geteuid() == 0 and follow and path.exists():
             before = path.stat()
             os.chown(draft, before.st_uid, before.st_gid)
         Path(draft).replace(path)

@@ -51,6 +51,11 @@ def existing(project: str) -> list[int]:
     return numbers(project, "\n".join(_volumes()))
 
 
+def with_data(project: str, listed: str) -> list[int]:
+    """Those of `numbers` that hold conversations."""
+    return numbers(project, "\n".join(line for line in listed.split() if line.endswith("_mongo_data")))
+
+
 def left_of(data: str) -> list[str]:
     """Those volumes that are there and whose names begin with this. Failure when Docker does not say."""
     return sorted({f"{data}_{name}" for name in VOLUMES} & set(_volumes()))

@@ -127,6 +127,8 @@ class Host:
     generation: int = 1
     # The project's database volume is there, and the password that it was made with is not.
     locked_out: bool = False
+    # Which generations of volumes there are with conversations in them; empty where there are none, or none is known.
+    stored: tuple[int, ...] = ()
 
 
 def with_overrides(host: Host, environ: Mapping[str, str] = os.environ) -> Host:

@@ -103,6 +103,7 @@ def collect(settings: Settings, *, probe: bool = True) -> Host:
             elsewhere=_elsewhere(settings.project) if daemon else (),
             generation=generations.current(),
             locked_out=daemon is not None and _locked_out(settings.project),
+            stored=_stored(settings.project) if daemon else (),
             reachable=reachable.result() if reachable else {},
             domain_addresses=domain.result() if domain else None,
         )
@@ -224,6 +225,11 @@ def _locked_out(project: str) -> bool:
         # Closed to this user, so it is there.
         pass
     return False
+
+
+def _stored(project: str) -> tuple[int, ...]:
+    status, out, _ = docker_daemon.ask("volume", "ls", "--format", "{{.Name}}", timeout=_DOCKER_TIMEOUT_S)
+    return tuple(generations.with_data(project, out)) if status == 0 else ()
 
 
 def heads(folder: Path) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from scripts.lib import generations
 from scripts.lib.docker_install import MIN_COMPOSE, MIN_ENGINE
 from scripts.lib.findings import ERROR, INFO, Finding
 from scripts.lib.preflight_machine import SUPPORTED
@@ -60,3 +61,14 @@ def project(s: Situation) -> Iterator[Finding]:
             f"or `docker volume rm {name}_mongo_data` if nobody needs the data"
         )
         yield Finding("project.secrets_missing", ERROR, fact, hint)
+    elif host.stored and host.generation not in host.stored:
+        there = ", ".join(generations.data_name(name, number) for number in host.stored)
+        fact = (
+            f"{generations.FILE} names the volumes {generations.data_name(name, host.generation)}_..., which are not "
+            f"there, and there are those of {there}"
+        )
+        hint = (
+            f"empty ones would be made: write {host.stored[-1]}, or the number of yours, into {generations.FILE}; or "
+            "`make restore FROM=...`; or choose another COMPOSE_PROJECT_NAME in .env"
+        )
+        yield Finding("data.generation_missing", ERROR, fact, hint)

@@ -45,6 +45,8 @@ def resolve(
         **settings.overrides,
         "COMPOSE_PROJECT_NAME": settings.project,
         "DATA_NAME": generations.data_name(settings.project, host.generation),
+        # Written down so that neither the shell nor a stray line in .env leads to others.
+        "SECRETS_DIR": ".appliance/secrets",
         "SOURCES_RESOLVED": choice.kind,
         "BASE_IMAGE": OFFICIAL_BASE if upstream else base_image.TAG,
         "ENGINE_RESOLVED": choice.engine,

@@ -73,6 +73,7 @@ class Staged:
             wireguard=(self.folder / "wireguard" / "server.json").exists(),
             # New volumes are made with the secrets that come with them.
             locked_out=False,
+            stored=(),
         )
 
     def own(self) -> list[str]:
@@ -203,7 +204,9 @@ def _data(resolved: Path, generation: Path) -> str:
     values = resolve.earlier(resolved)
     project = values.get("COMPOSE_PROJECT_NAME", "")
     # Of a version that knew one generation only.
-    return values.get("DATA_NAME") or (generations.data_name(project, generations.current(generation)) if project else "")
+    return values.get("DATA_NAME") or (
+        generations.data_name(project, generations.current(generation)) if project else ""
+    )
 
 
 def stage(archive: Archive, folder: Path = STAGE) -> Staged:
@@ -215,17 +218,20 @@ def stage(archive: Archive, folder: Path = STAGE) -> Staged:
             place = _place(member.name)
             if place:
                 _lay_out(folder, member.name.removeprefix(_SETTINGS), place, archive.read(member.name))
-        staged = Staged(folder)
-        if not staged.env_file.exists() or not secret_files.all_there(folder / "secrets"):
-            fact = f"{archive.path} holds no settings, or not all secrets"
-            raise Failure("backup.incomplete", fact, "take another one: `make backups` lists them")
+        _check_complete(Staged(folder), archive)
     except BaseException as error:
         discard(folder)
         if error_is_no_space(error):
             fact = f"the disk is full: the settings of the archive do not fit into {folder}"
             raise Failure("disk.full", fact, "free some space and try again; nothing was changed") from error
         raise
-    return staged
+    return Staged(folder)
+
+
+def _check_complete(staged: Staged, archive: Archive) -> None:
+    if not staged.env_file.exists() or not secret_files.all_there(staged.folder / "secrets"):
+        fact = f"{archive.path} holds no settings, or not all secrets"
+        raise Failure("backup.incomplete", fact, "take another one: `make backups` lists them")
 
 
 def _place(member: str) -> str:

@@ -1,7 +1,7 @@
 """Files and folders that take the place of others all together, or not at all, whatever kills it in between.
 
 The journal names every move before the first one is made, and goes once the last one is. Where it is still there, the
-moves were broken off: `back` undoes those that were made. What was replaced has its record only once all of it is there.
+moves were broken off: `back` undoes those that were made. Of what was replaced there is a record once it is all there.
 """
 
 from __future__ import annotations

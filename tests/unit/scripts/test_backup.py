@@ -104,6 +104,22 @@ def test_a_folder_of_ones_own_takes_one_archive_and_is_not_rotated(checkout: Che
     assert len(list(usb.glob("chatbot-*.tar"))) == 2 and checkout.names() == []
 
 
+def test_what_others_put_into_a_folder_that_all_may_write_to_leads_nowhere(checkout: Checkout, tmp_path: Path) -> None:
+    place, victim = tmp_path / "all", tmp_path / "shadow"
+    place.mkdir()
+    place.chmod(0o1777)
+    victim.write_text("root:x")
+    notes = place / ".chatbot-backups.json"
+    notes.symlink_to(victim)
+    assert checkout.run(TO=str(place))[0] == 0
+    assert victim.read_text() == "root:x"
+    assert not notes.is_symlink() and notes.stat().st_mode & 0o777 == 0o600
+    notes.unlink()
+    os.mkfifo(notes)
+    assert checkout.run(TO=str(place))[0] == 0
+    assert stat.S_ISREG(notes.stat().st_mode)
+
+
 def test_two_in_the_same_second_are_two(checkout: Checkout) -> None:
     checkout.settings(BACKUP_KEEP="all")
     now = int(time.time())

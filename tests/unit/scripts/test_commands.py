@@ -281,3 +281,13 @@ def test_models_says_how_to_get_the_best_one() -> None:
     told = subprocess.run(["scripts/models"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     best = re.search(r"^\*  +(\S+) +(here)?", told, re.MULTILINE)
     assert best and (best[2] or f"`make model NAME={best[1]}`" in told)
+
+
+@pytest.mark.parametrize(("shells", "files"), [(0o000, 0o644), (0o022, 0o644), (0o077, 0o600)])
+def test_nobody_else_may_write_to_what_a_command_makes(tmp_path: Path, shells: int, files: int) -> None:
+    before = os.umask(shells)
+    try:
+        cli.run("test-command", lambda: (tmp_path / "made").touch())
+    finally:
+        os.umask(before)
+    assert (tmp_path / "made").stat().st_mode & 0o777 == files

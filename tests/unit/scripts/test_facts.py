@@ -168,12 +168,13 @@ def test_only_another_checkout_that_still_exists_is_elsewhere(tmp_path: Path) ->
 def test_without_docker_s_answer_no_other_checkout_is_seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     answers = {"ps": f"{tmp_path}\n", "volume": "chatbot_mongo_data\nother\n"}
     monkeypatch.setattr(host_facts.paths, "SECRETS", tmp_path)
-    for status, elsewhere, locked_out in ((0, (str(tmp_path),), True), (124, (), False)):
+    for status, elsewhere, locked_out, stored in ((0, (str(tmp_path),), True, (1,)), (124, (), False, ())):
         monkeypatch.setattr(
             host_facts.docker_daemon, "ask", lambda what, *_, timeout, status=status: (status, answers[what], "")
         )
         assert host_facts._elsewhere("chatbot") == elsewhere
         assert host_facts._locked_out("chatbot") is locked_out
+        assert host_facts._stored("chatbot") == stored
         assert host_facts._locked_out("chatbot-test") is False
     (tmp_path / "mongo_root_password").touch()
     monkeypatch.setattr(host_facts.docker_daemon, "ask", lambda *_, timeout: (0, "chatbot_mongo_data", ""))

@@ -36,6 +36,10 @@ def test_volumes_of_other_projects_are_not_ours() -> None:
     assert generations.numbers("chatbot", listed + others) == [1, 2, 10]
 
 
+def test_volumes_without_conversations_are_no_data() -> None:
+    assert generations.with_data("chatbot", "chatbot_caddy_data\nchatbot.2_mongo_data\nother_mongo_data\n") == [2]
+
+
 def answering(monkeypatch: pytest.MonkeyPatch, status: int, volumes: str) -> list[tuple[str, ...]]:
     """Docker with these volumes; what it was asked for otherwise."""
     asked: list[tuple[str, ...]] = []
@@ -73,3 +77,18 @@ def test_a_docker_that_does_not_say_is_no_blank_machine(monkeypatch: pytest.Monk
     with pytest.raises(Failure) as refused:
         generations.unused("chatbot")
     assert refused.value.id == "docker.no_answer"
+
+
+def test_volumes_that_were_made_go_again_where_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def ask(*words: str, timeout: float = 60) -> tuple[int, str, str]:
+        asked.append(words)
+        return int(words[-1] == "chatbot.2_words_data" and words[1] == "create"), "", "no space left"
+
+    monkeypatch.setattr(generations.docker_daemon, "ask", ask)
+    with pytest.raises(Failure) as refused:
+        generations.make("chatbot", 2)
+    assert refused.value.id == "docker.refused"
+    assert asked[-1][:2] == ("volume", "rm")
+    assert "chatbot.2_mongo_data" in asked[-1]

@@ -141,6 +141,8 @@ def test_a_fit_machine_has_no_findings(verdict: Callable[..., Verdict]) -> None:
         ("model.link_leads_out", ERROR, {**DROPPED, "model_links": {"my.gguf": "/data/my.gguf"}}, MINE),
         ("project.elsewhere", ERROR, {"elsewhere": ("/srv/chat",), "locked_out": True}, {}),
         ("project.secrets_missing", ERROR, {"locked_out": True}, {}),
+        ("data.generation_missing", ERROR, {"generation": 1, "stored": (2, 3)}, {}),
+        ("data.generation_missing", ERROR, {"generation": 4, "stored": (1,)}, {}),
         ("model.context_too_long", WARNING, {}, {"CONTEXT_SIZE": "16384"}),
         ("python.no_toml", INFO, {"toml": False}, {}),
         ("setting.invalid", ERROR, {}, {"ENGINE": "kobold"}),
@@ -160,6 +162,11 @@ def test_finding(judge: Judge, finding: str, level: str, facts: dict[str, Any], 
 def test_ports_that_our_own_caddy_holds_are_not_taken(judge: Judge) -> None:
     held = {"80": "docker-proxy (pid 1)", "443": "docker-proxy (pid 2)"}
     assert judge({"ports": held, "own_ports": frozenset(held)}) == {}
+
+
+def test_volumes_that_are_there_or_will_be_the_first_are_fine(judge: Judge) -> None:
+    assert judge({"generation": 2, "stored": (1, 2)}) == {}
+    assert judge({"generation": 2, "stored": ()}) == {}
 
 
 @pytest.mark.parametrize(

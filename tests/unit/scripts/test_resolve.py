@@ -22,6 +22,7 @@ STARTER = models.load_catalog()["smollm2-135m-instruct"]
 GOLDEN = {
     "COMPOSE_PROJECT_NAME": "chatbot",
     "DATA_NAME": "chatbot",
+    "SECRETS_DIR": ".appliance/secrets",
     "SOURCES_RESOLVED": "packages",
     "BASE_IMAGE": "chatbot-debian:bookworm",
     "ENGINE_RESOLVED": "llamacpp",

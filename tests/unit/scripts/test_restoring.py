@@ -19,6 +19,7 @@ from tests.unit.scripts.restore_checkout import SETTINGS, archived
 
 pytest_plugins = ["tests.unit.scripts.restore_checkout"]
 
+
 def test_settings_are_laid_out_for_who_may_read_them(tmp_path: Path, root: Path) -> None:
     staged = restoring.stage(archived(tmp_path, SETTINGS), tmp_path / "stage")
     assert staged.env_file.read_text() == "DOMAIN=chat.example.org\n"
