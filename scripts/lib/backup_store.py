@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -169,10 +170,11 @@ class Attempt:
         if self.ended:
             return False
         try:
-            command = Path(f"/proc/{self.pid}/cmdline").read_bytes()
+            words = Path(f"/proc/{self.pid}/cmdline").read_bytes().split(b"\0")
         except OSError:
             return False
-        return b"scripts/" in command
+        # A process id comes again: this one has to be a command of ours.
+        return any(re.search(rb"(^|/)scripts/[a-z-]+$", word) for word in words)
 
 
 def begin(*, scheduled: bool, file: Path = _ATTEMPT) -> Attempt:

@@ -158,7 +158,8 @@ def undo() -> None:
 def check_way_back() -> None:
     """Failure `restore.nothing_before` where there was no restore, or the volumes of before it are gone."""
     hint = "`make backups` lists what can be restored"
-    if not takeover.taken_from(BEFORE):
+    # Places are written down whole: those of a checkout that was moved since are no longer here.
+    if paths.RESOLVED_ENV not in takeover.taken_from(BEFORE):
         fact = "there was no restore here, or what was before it is gone"
         raise Failure("restore.nothing_before", fact, hint)
     # Compose would make empty ones. Where nothing was set up before, there are none.
@@ -193,7 +194,9 @@ def _settle() -> None:
 def _data_of(folder: Path) -> str:
     """What the names of the volumes begin with that belong to what was replaced; "" where there was nothing."""
     replaced = takeover.taken_from(folder)
-    return _data(replaced[paths.RESOLVED_ENV], replaced[generations.FILE]) if replaced else ""
+    if paths.RESOLVED_ENV not in replaced:
+        return ""
+    return _data(replaced[paths.RESOLVED_ENV], replaced[generations.FILE])
 
 
 def _data_in_force() -> str:

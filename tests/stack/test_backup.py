@@ -29,6 +29,7 @@ def test_a_copy_goes_off_site_and_the_age_is_shown(appliance: Appliance, tmp_pat
     assert 0 <= time.time() - float(told.split()[1]) < 600
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("service", ["worker", "mongo"])
 def test_a_service_that_dies_in_the_middle_costs_that_backup_alone(appliance: Appliance, service: str) -> None:
     appliance.wait_healthy()

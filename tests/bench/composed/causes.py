@@ -24,7 +24,7 @@ HOLD_S = 8.0
 _TTL_S = 70.0
 _LEFT_WHEN_LOW = 200 * stack.MIB
 _DISKS = {"mongo": "mongo_data", "chroma": "chroma_data", "worker": "words_data", "caddy": "caddy_data"}
-_YEAR = "+400d"
+_YEAR_S = 400 * 86_400
 Fault = Callable[[Appliance, str], Any]
 
 
@@ -156,12 +156,12 @@ def _largest(identity: str) -> int:
 @contextmanager
 def clock(running: Appliance, service: str) -> Iterator[None]:
     """Its programs' clock jumps more than a year ahead, and back."""
-    stack.put_clock(running.folder, service, _YEAR)
+    stack.put_clock(running.folder, service, _YEAR_S)
     try:
         time.sleep(_TTL_S if service == "mongo" else HOLD_S)
         yield
     finally:
-        stack.put_clock(running.folder, service, "+0")
+        stack.put_clock(running.folder, service, 0)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ can be otherwise: they share the machine's clock.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import yaml
 
+from scripts.lib import apt
 from tests.bench.composed import crowd
 from tests.bench.composed.crowd import Line
 from tests.stack.conftest import Appliance, brought_up, clean_copy
@@ -22,9 +24,8 @@ from tests.stack.conftest import Appliance, brought_up, clean_copy
 MIB = 2**20
 # MiB that each can hold; mongod's journal must have room above what the proxy keeps free.
 SMALL = {"mongo_data": 1800, "chroma_data": 64, "words_data": 64, "caddy_data": 16}
-# Where the programs of a container find what they take for the time: libfaketime reads it at each look at the clock.
-_CLOCK_INSIDE = "/run/clock"
-_LIBRARY = "libfaketimeMT.so.1"
+# Where the programs of a container find what moves their clock, and by how much.
+_LIBRARY, _CLOCK = "/opt/clock.so", "/run/clock"
 # Caddy is a static binary and asks the kernel itself.
 CLOCKED = ("proxy", "worker", "mongo", "chroma", "embeddings", "engine")
 
@@ -94,31 +95,29 @@ def disk_of(running: Appliance, volume: str) -> Path:
 
 
 def give_clocks(folder: Path) -> None:
-    """Lets every service's programs in CLOCKED read the time through libfaketime (Debian's `faketime`)."""
-    library = next(Path("/usr/lib").glob(f"*/faketime/{_LIBRARY}"))
+    """Lets the programs of every service in CLOCKED read the time through clock.c."""
+    if not shutil.which("gcc"):
+        apt.update()
+        apt.install(["gcc", "libc6-dev"])
+    library = folder.parent / "clock.so"
+    source = Path(__file__).with_name("clock.c")
+    subprocess.run(["gcc", "-O2", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"], check=True)
     for service in CLOCKED:
-        clock = folder.parent / "clocks" / service
-        clock.mkdir(parents=True)
+        (folder.parent / "clocks" / service).mkdir(parents=True)
+        put_clock(folder, service, 0)
         file = folder / "compose" / f"{service}.yml"
         described = yaml.safe_load(file.read_text())
         mine = described["services"][service]
-        mine["environment"] = {
-            **mine.get("environment", {}),
-            "LD_PRELOAD": f"/opt/{_LIBRARY}",
-            "FAKETIME_TIMESTAMP_FILE": f"{_CLOCK_INSIDE}/offset",
-            "FAKETIME_NO_CACHE": "1",
-            # What measures durations goes on as it does when a real clock jumps.
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
-        mine["volumes"] = [*mine.get("volumes", []), f"{library}:/opt/{_LIBRARY}:ro", f"{clock}:{_CLOCK_INSIDE}:ro"]
+        moved = {"LD_PRELOAD": _LIBRARY, "CLOCK_OFFSET": f"{_CLOCK}/offset"}
+        mine["environment"] = {**mine.get("environment", {}), **moved}
+        mounts = [f"{library}:{_LIBRARY}:ro", f"{folder.parent / 'clocks' / service}:{_CLOCK}:ro"]
+        mine["volumes"] = [*mine.get("volumes", []), *mounts]
         file.write_text(yaml.safe_dump(described, sort_keys=False))
-    for service in CLOCKED:
-        put_clock(folder, service, "+0")
 
 
-def put_clock(folder: Path, service: str, offset: str) -> None:
-    """`offset` as libfaketime takes it, such as "+400d"."""
+def put_clock(folder: Path, service: str, seconds: int) -> None:
+    """So far ahead (or, below zero, behind) from now on."""
     clock = folder.parent / "clocks" / service
     draft = clock / "draft"
-    draft.write_text(offset + "\n")
+    draft.write_text(f"{seconds}\n")
     draft.replace(clock / "offset")

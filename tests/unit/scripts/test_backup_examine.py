@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -80,6 +82,8 @@ def test_a_failed_one_is_told_until_one_goes_well() -> None:
 def test_one_that_was_killed_is_told_and_one_at_work_is_not(tmp_path: Path) -> None:
     assert found(kept(HOURS), attempt=attempt(ended="", pid=2**30)) == {"backup.failed": ERROR}
     assert found(kept(HOURS), attempt=attempt(ended="", pid=os.getppid())) == {"backup.failed": ERROR}
+    with subprocess.Popen([sys.executable, "-c", "input()", "/srv/chat/scripts/backup"], stdin=subprocess.PIPE) as one:
+        assert found(kept(HOURS), attempt=attempt(ended="", pid=one.pid)) == {}
     file = tmp_path / "backup.json"
     assert backup_store.last(file) is None
     begun = backup_store.begin(scheduled=True, file=file)

@@ -11,13 +11,14 @@ import sys
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
 import pytest
 
 from scripts.lib import cli, findings, images, log, secret_files
 from scripts.lib.failure import Failure
 from scripts.lib.findings import ERROR, INFO, WARNING, Finding
+from scripts.lib.observed import Running
 
 ROOT = Path(__file__).resolve().parents[3]
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -259,22 +260,22 @@ def _command(name: str) -> ModuleType:
     return module
 
 
-def test_status_has_a_line_for_an_engine_elsewhere(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("oom_killed", [False, True])
+def test_status_has_a_line_for_an_engine_elsewhere_and_for_want_of_memory(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], oom_killed: bool
 ) -> None:
     status = _command("status")
     values = {"ENGINE_RESOLVED": "external", "MODEL_NAME": "mistral"}
     ready = {"checks": {"engine": {"ok": False, "reason": "connection refused"}}}
-    proxy = SimpleNamespace(
-        service="proxy", health="healthy", state="running", memory=0, memory_limit=0, up_s=0, well=True
-    )
-    proxy.well = True
+    proxy = Running("proxy", "running", "healthy", 0, oom_killed, 0, 60.0, 1, 2, "")
     monkeypatch.setattr(status.compose, "current", lambda: None)
     monkeypatch.setattr(status.observed, "containers", lambda appliance: [proxy])
     monkeypatch.setattr(status.observed, "readyz_inside", lambda appliance: ready)
     monkeypatch.setattr(status.resolve, "earlier", lambda: values)
     assert status.main() == 1
-    assert re.search(r"^engine +elsewhere .*not ready: connection refused$", capsys.readouterr().out, re.MULTILINE)
+    said = capsys.readouterr().out
+    assert re.search(r"^engine +elsewhere .*not ready: connection refused$", said, re.MULTILINE)
+    assert bool(re.search(r"^proxy .*ran out of memory, `make doctor` says more$", said, re.MULTILINE)) == oom_killed
 
 
 def test_models_says_how_to_get_the_best_one() -> None:

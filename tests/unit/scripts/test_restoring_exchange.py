@@ -112,6 +112,18 @@ def test_volumes_that_somebody_pruned_are_not_made_anew_empty(tmp_path: Path, ro
     assert domain(root) == "chat.example.org"
 
 
+def test_a_checkout_that_was_moved_does_not_put_files_where_it_was(
+    tmp_path: Path, root: Path, docker: Docker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_up(root, docker)
+    restored(tmp_path, docker, 2)
+    monkeypatch.setattr(paths, "RESOLVED_ENV", tmp_path / "moved" / "resolved.env")
+    with pytest.raises(Failure) as refused:
+        restoring.undo()
+    assert refused.value.id == "restore.nothing_before"
+    assert domain(root) == "chat.example.org"
+
+
 def test_the_volumes_of_two_restores_ago_go_and_no_others(tmp_path: Path, root: Path, docker: Docker) -> None:
     set_up(root, docker)
     docker.add("chatbot.7")

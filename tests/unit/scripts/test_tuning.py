@@ -237,8 +237,8 @@ def test_a_trial_that_was_left_behind_goes_with_the_next_up_or_down(
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     trials.remove_left("mine")
     assert (tmp_path / "asked").read_text() == "rm --force --volumes mine-tune\n"
-    for command in ("up", "down"):
-        assert "trials.remove_left(" in (paths.ROOT / "scripts" / command).read_text()
+    for module in ("bring_up", "stopping"):
+        assert "trials.remove_left(" in (paths.ROOT / "scripts" / "lib" / f"{module}.py").read_text()
 
 
 def test_two_models_must_fit_into_memory_unless_the_operator_accepts_that(capsys: pytest.CaptureFixture[str]) -> None:
