@@ -13,7 +13,7 @@ import re
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import tantivy
@@ -117,15 +117,31 @@ class WordIndex:
 
     @contextmanager
     def _writing(self) -> Iterator[tantivy.IndexWriter]:
-        """All or nothing: a crash before the commit leaves the index as it was."""
-        writer = self._opened.get().writer(_HEAP_BYTES, 1)
+        """All or nothing: a crash before the commit leaves the index as it was.
+
+        Raises WordsUnavailable where the disk does not take it: later it may.
+        """
+        index = self._opened.get()
+        with self._told():
+            writer = index.writer(_HEAP_BYTES, 1)
         try:
             yield writer
-            writer.commit()
-            writer.wait_merging_threads()
+            with self._told():
+                writer.commit()
+                writer.wait_merging_threads()
         except BaseException:
-            writer.rollback()
+            # A writer that has met a full disk is dead, and says so instead of going back.
+            with suppress(OSError, ValueError):
+                writer.rollback()
             raise
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """The library's own errors, which do not tell a full disk from a broken one."""
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            raise WordsUnavailable(f"the word index in {self._folder} cannot be written: {error}") from None
 
 
 def _within(index: tantivy.Index, collection: str) -> tantivy.Query:

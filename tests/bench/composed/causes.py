@@ -103,6 +103,7 @@ def _filled(disk: Path, left: int) -> Iterator[None]:
         filler.unlink(missing_ok=True)
 
 
+_NEAR = 48 * stack.MIB
 # Into the container's own group: what it takes is charged to the service.
 _EATER = """
 import os, sys, time
@@ -118,8 +119,15 @@ while os.path.exists(f'/proc/{pid}') and time.monotonic() - begun < 20:
 
 @contextmanager
 def memory(running: Appliance, service: str) -> Iterator[None]:
-    """Its memory limit is hit, and the kernel ends its largest process."""
+    """Its memory limit is hit, and the kernel ends its largest process.
+
+    The limit is brought near to what is in use first, so that the machine does not have to be filled with it.
+    """
     container = running.containers()[service]
+    host, group = container["HostConfig"], _group(container["Id"]).parent
+    used = next(file for name in ("memory.usage_in_bytes", "memory.current") if (file := group / name).exists())
+    near = min(host["Memory"], int(used.read_text()) + _NEAR)
+    _limit(container["Id"], near, near)
     victim = _largest(container["Id"])
     # Before the one that eats: nobody needs a privilege to be ended first.
     Path(f"/proc/{victim}/oom_score_adj").write_text("1000")
@@ -128,11 +136,22 @@ def memory(running: Appliance, service: str) -> Iterator[None]:
         eater.wait(30)
         if Path(f"/proc/{victim}").exists():
             raise RuntimeError(f"the kernel has not ended process {victim} of {service}")
+        _limit(container["Id"], host["Memory"], host["MemorySwap"])
         yield
     finally:
         with suppress(ProcessLookupError):
             eater.kill()
         eater.wait()
+
+
+def _limit(identity: str, memory: int, with_swap: int) -> None:
+    """Bytes. Docker refuses while it starts the container anew."""
+    for wait in (0.2, 0.5, 1.0, 2.0, 4.0):
+        with suppress(subprocess.CalledProcessError):
+            docker("update", "--memory", str(memory), "--memory-swap", str(with_swap), identity)
+            return
+        time.sleep(wait)
+    docker("update", "--memory", str(memory), "--memory-swap", str(with_swap), identity)
 
 
 def _group(identity: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,18 @@ def test_a_collections_size_follows_what_is_put(index: WordIndex, tmp_path: Path
     made.put({"a": Entry("shop", "A", "a"), "b": Entry("shop", "B", "b")})
     made.remove(["b"])
     assert made.size("shop") == 1
+
+
+def test_a_disk_that_takes_nothing_is_told_and_forgotten_once_it_does(index: WordIndex) -> None:
+    index.put({"a": Entry("shop", "Lamps", "a storm lantern")})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))  # the kernel refuses every byte, as a full disk does
+    try:
+        for _ in range(2):
+            with pytest.raises(WordsUnavailable, match="cannot be written"):
+                index.put({"b": Entry("shop", "Boats", "an oar")})
+        assert found(index, "lantern") == ["a"]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    index.put({"b": Entry("shop", "Boats", "an oar")})
+    assert found(index, "oar") == ["b"]
