@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from scripts.lib import apt
+from scripts.lib import apt, cli
 from tests.bench.composed import crowd
 from tests.bench.composed.crowd import Line
 from tests.stack.conftest import Appliance, brought_up, clean_copy
@@ -33,6 +33,7 @@ CLOCKED = ("proxy", "worker", "mongo", "chroma", "embeddings", "engine")
 @contextmanager
 def appliance(*, small: bool = False, clocks: bool = False, **settings: str) -> Iterator[Appliance]:
     """Up and healthy; gone with its volumes afterwards. `settings` as `make up` takes them."""
+    cli.undo_when_ended()
     with ExitStack() as held:
         folder = clean_copy(Path(held.enter_context(tempfile.TemporaryDirectory(prefix="appliance-"))) / "checkout")
         crowd.write_bots(folder)
