@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 # How long what was stays readable, in seconds: the longest that a backup's reading may take.
@@ -19,6 +20,8 @@ HISTORY_S = 3600
 # The set's log of writes, in MB; one server has nobody who must catch up from it.
 LOG_MB = 64
 _LOOK_EVERY_S = 0.2
+# Seconds. A time server moves the clock by less; from this on mongod's own waits, which go by it, would last as long.
+_STEPPED_BACK_S = 60.0
 
 
 def command(key_file: Path) -> list[str]:
@@ -35,6 +38,9 @@ def command(key_file: Path) -> list[str]:
         "--wiredTigerCacheSizeGB", os.environ.get("MONGO_CACHE_GB", "0.25"),
         "--setParameter", "diagnosticDataCollectionEnabled=false",
         "--setParameter", f"minSnapshotHistoryWindowInSeconds={HISTORY_S}",
+        # What was written while the clock was years ahead would keep a set from taking any command once it is right
+        # again (ClusterTimeFailsRateLimiter, by default from one year on).
+        "--setParameter", "maxAcceptableLogicalClockDriftSecs=2147483647",
         # The socket file in /tmp would be one more way in, and a read-only file system has no place for it.
         "--nounixsocket",
         "--quiet",
@@ -49,23 +55,43 @@ def _key_file(folder: Path) -> Path:
     return file
 
 
-def _stop(_signal: int, _frame: object) -> None:
-    raise SystemExit(0)
+def _lead() -> float:
+    return time.time() - time.monotonic()
+
+
+def watch(
+    mongod: "subprocess.Popen[bytes]",
+    prepare: "subprocess.Popen[bytes]",
+    asked: Callable[[], bool],
+    lead: Callable[[], float],
+) -> str:
+    """Until something ends, or it is `asked` to; returns why, in words for the operator, "" where that is clear.
+
+    `lead` is how far the wall clock is ahead of one that never steps, in seconds.
+    """
+    known = lead()
+    while mongod.poll() is None and not prepare.poll() and not asked():
+        time.sleep(_LOOK_EVERY_S)
+        now = lead()
+        if now < known - _STEPPED_BACK_S:
+            return f"the clock was put back by {known - now:.0f} s, and mongod waits by the clock: it has to start anew"
+        known = now
+    return ""
 
 
 def main() -> int:
+    # Noted, and looked at where everything has been started: in the middle of starting mongod it would be left behind.
+    signals: list[int] = []
     for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, _stop)
+        signal.signal(name, lambda number, _: signals.append(number))
     folder = Path(os.environ.get("MONGO_RUN", "/tmp"))  # noqa: S108 - the container's own
     (folder / "ready").unlink(missing_ok=True)
     mongod = subprocess.Popen(command(_key_file(folder)))
     # A process of its own: the driver and its threads need 30 MB, and are gone once everything is as it should be.
     prepare = subprocess.Popen([sys.executable, Path(__file__).with_name("prepare.py")], stderr=subprocess.PIPE)
+    why = ""
     try:
-        while mongod.poll() is None:
-            if prepare.poll():
-                break
-            time.sleep(_LOOK_EVERY_S)
+        why = watch(mongod, prepare, lambda: bool(signals), _lead)
     finally:
         for process in (prepare, mongod):
             process.terminate()
@@ -75,7 +101,11 @@ def main() -> int:
     sys.stderr.buffer.write(said)
     if mongod.returncode:
         print(f"mongo: mongod ended with code {mongod.returncode}; its own lines above say why", file=sys.stderr)
-    return mongod.returncode or prepare.returncode
+    if why:
+        print(f"mongo: {why}", file=sys.stderr)
+    if signals:
+        return mongod.returncode
+    return mongod.returncode or prepare.returncode or int(bool(why))
 
 
 if __name__ == "__main__":
