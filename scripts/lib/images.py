@@ -160,7 +160,9 @@ def _inputs(build: Mapping[str, Any]) -> str:
     """Everything that a service's build section names, contents included."""
     context = Path(build["context"])
     dockerfile = context / build.get("dockerfile", "Dockerfile")
-    described = json.dumps({**build, "secrets": None}, sort_keys=True)
+    # The same wherever the checkout lies.
+    where = os.path.relpath(context, paths.ROOT)
+    described = json.dumps({**build, "context": where, "secrets": None}, sort_keys=True)
     return f"{described} {_content(dockerfile.resolve())} {digest_of(context)}"
 
 

@@ -146,6 +146,10 @@ class KeyStore(Protocol):
         """Returns False where there is no such key."""
         ...
 
+    def remove(self, key_id: str) -> None:
+        """Take it away as if it had never been; nothing happens where there is none."""
+        ...
+
     def used(self, key_id: str, moment: datetime) -> None:
         """Note that the key has just been used."""
         ...
