@@ -51,7 +51,7 @@ def _conflicts(beside: Repository) -> list[str]:
 
 
 def lay_out(repository: Repository, backups: Path) -> None:
-    """Everything of the operator's that the new version reads, but for the folder with `backups`. Failure `disk.full`."""
+    """Everything of the operator's that the new version reads; not the folder `backups`. Failure `disk.full`."""
     try:
         for name in repository.own_files():
             apart = paths.ROOT / name == backups or Path(name).parts[0] in (".appliance", "models")

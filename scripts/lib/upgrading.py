@@ -41,13 +41,13 @@ _KIND = "com.docker.compose.project"
 @dataclass(frozen=True)
 class Journal:
     """`old` and `new`: commits; `project`: the appliance's name; `data`: what the names of the volumes begin with that
-    are filled for the new version, "" before there are any; `images`: {tag: Docker's id} of before."""
+    are filled for the new version, "" before there are any; `images`: as image_tags.remember gives them."""
 
     phase: str
     old: str
     new: str
     project: str
-    images: Mapping[str, str]
+    images: Mapping[str, Any]
     data: str = ""
 
     def write(self) -> None:

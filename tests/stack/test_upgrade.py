@@ -1,4 +1,4 @@
-"""`make upgrade` on the composed appliance, while people talk: to a good version, to broken ones, and killed on the way.
+"""`make upgrade` on the composed appliance, while people talk: to a good version, to broken ones, and killed half-way.
 
 The versions are commits on top of this tree, at a home of their own. What each brings is a change of code, schema and
 settings, as real ones bring them.
@@ -231,7 +231,9 @@ def test_a_broken_version_goes_back_by_itself(appliance: Appliance, home: Home) 
 
 def test_what_cannot_be_built_stops_nothing(appliance: Appliance, home: Home) -> None:
     before = state(appliance), {name: each["Id"] for name, each in appliance.containers().items()}
-    home.publish("Broken: its image cannot be built", ("proxy/Dockerfile", "\nUSER ", "\nRUN false\nUSER "))
+    home.publish(
+        "Broken: its image cannot be built", ("images/proxy/Dockerfile", "\nUSER 0\n", "\nUSER 0\nRUN false\n")
+    )
     done = appliance.make("upgrade")
     assert done.returncode != 0
     assert "upgrade.not_prepared" in done.stdout, done.stdout
