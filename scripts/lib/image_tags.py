@@ -14,6 +14,7 @@ from scripts.lib.failure import Failure
 from scripts.lib.images import Stamps, image_id
 
 # Tag -> (inputs, id). A JSON of it gives lists, which do as well.
+GONE = "image.former_gone"
 Tags = Mapping[str, "tuple[str, str]"]
 
 
@@ -41,5 +42,5 @@ def put_back(former: Tags) -> int:
         stamps.put(tag, inputs, image)
     if gone:
         fact = f"of {', '.join(gone)} the image of before is gone, and the newer one is in its place"
-        raise Failure("image.former_gone", fact, "`make up` builds it as the settings have it")
+        raise Failure(GONE, fact, "`make up` builds it as the settings have it")
     return moved

@@ -126,17 +126,26 @@ def recover() -> bool:
         return False
     log.warn(f"upgrade.broken_off: an upgrade to {journal.new[:10]} was killed; {journal.old[:10]} is put back")
     docker_daemon.ensure_running()
-    put_back(journal)
+    try:
+        put_back(journal)
+    except Failure as failure:
+        if failure.id != image_tags.GONE:
+            raise
+        # The caller builds what is missing.
+        log.warn(str(failure))
     return journal.phase == EXCHANGED
 
 
 def put_back(journal: Journal) -> None:
-    """Everything as it was, but for the containers, which are ended. May be killed at any point, and repeated."""
+    """Everything as it was, but for the containers, which are ended. May be killed at any point, and repeated.
+
+    Failure `image.former_gone`, once all else is as it was, where an image has to be built again.
+    """
     if journal.phase != BESIDE:
         end_containers(journal.project)
     if journal.phase == EXCHANGED:
         _put_back_files(journal)
-    image_tags.put_back(journal.images)
+    gone = _put_back_images(journal)
     if journal.data:
         if journal.data == resolve.earlier().get("DATA_NAME", ""):
             raise Failure(
@@ -148,6 +157,17 @@ def put_back(journal: Journal) -> None:
     _JOURNAL.unlink()
     _sync(FOLDER)
     discard()
+    if gone:
+        # With the images of the new version this data must not be started.
+        raise gone
+
+
+def _put_back_images(journal: Journal) -> Failure | None:
+    try:
+        image_tags.put_back(journal.images)
+    except Failure as failure:
+        return failure
+    return None
 
 
 def _put_back_files(journal: Journal) -> None:
