@@ -129,9 +129,11 @@ class Repository:
         """Files of the version that the operator has changed or removed."""
         return self._names("diff", "--name-only", "-z", "HEAD")
 
-    def edits(self) -> str:
-        """What was changed in them, as a patch that `git apply` takes."""
-        return self._git("diff", "--binary", "--full-index", "HEAD")
+    def keep_edits(self, patch: Path) -> None:
+        """Write what was changed in them into a file that `git apply` takes, byte for byte."""
+        plain = ("--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/")
+        patch.touch(mode=0o600)
+        self._git("diff", "--binary", "--full-index", *plain, f"--output={patch}", "HEAD")
 
     def own_files(self) -> list[str]:
         """Everything in this folder that is no part of the version, what git is told to ignore included.
@@ -177,7 +179,7 @@ class Repository:
     def _ask(self, *words: str, timeout: float = _LOCAL_S) -> tuple[int, str, str]:
         # Of a folder that belongs to somebody else git tells nothing unless it is named as safe; nobody is here to be
         # asked for a password; what a shell set for another repository is not meant.
-        options = ["-c", f"safe.directory={self.folder}", "-C", str(self.folder)]
+        options = ["-c", f"safe.directory={self.folder}", "-c", "diff.noprefix=false", "-C", str(self.folder)]
         env = {"GIT_TERMINAL_PROMPT": "0", "GIT_DIR": None, "GIT_WORK_TREE": None, "GIT_INDEX_FILE": None}
         return shell.capture(["git", *options, *words], timeout=timeout, env=env)
 

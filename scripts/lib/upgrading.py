@@ -81,13 +81,13 @@ def read() -> Journal | None:
         raise Failure("upgrade.journal_damaged", fact, hint) from error
 
 
-def begin(old: str, new: str, project: str, edits: str) -> Journal:
+def begin(repository: Repository, old: str, new: str, project: str) -> Journal:
     """Keep what is in force, so that it can be put back. Nothing is touched before this."""
     discard()
     _BEFORE.mkdir(mode=0o700, parents=True)
     for path in _KEPT:
         _copy(path, _BEFORE / path.name)
-    (_BEFORE / _EDITS).write_text(edits, encoding="utf-8", errors="surrogateescape")
+    repository.keep_edits(edits())
     _sync_all(_BEFORE)
     journal = Journal(BESIDE, old, new, project, image_tags.remember())
     journal.write()
@@ -147,7 +147,7 @@ def put_back(journal: Journal) -> None:
         _put_back_files(journal)
     gone = _put_back_images(journal)
     if journal.data:
-        if journal.data == resolve.earlier().get("DATA_NAME", ""):
+        if journal.data == resolve.earlier(paths.RESOLVED_ENV).get("DATA_NAME", ""):
             raise Failure(
                 "upgrade.stuck",
                 f"the data of the new version ({journal.data}_...) is still in force",
@@ -171,7 +171,7 @@ def _put_back_images(journal: Journal) -> Failure | None:
 
 
 def _put_back_files(journal: Journal) -> None:
-    repository = Repository()
+    repository = Repository(paths.ROOT)
     repository.go_to(journal.old)
     refused = repository.apply(edits(), "--whitespace=nowarn")
     if refused:
