@@ -75,7 +75,7 @@ def read() -> Journal | None:
         return Journal(**{name: value for name, value in told.items() if name in known})
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         fact = f"{_JOURNAL} cannot be read: {error}"
         hint = f"`git log -1` and `docker volume ls` show what is in force; remove {_JOURNAL}, then `make up`"
         raise Failure("upgrade.journal_damaged", fact, hint) from error
