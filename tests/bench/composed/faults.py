@@ -1,6 +1,7 @@
 """Every fault on every service of the composed appliance, while people use it: what they saw, how soon it was over.
 
-    CAUSES=kill,pause SERVICES=mongo,engine make bench ONLY=faults
+    CAUSES=kill,pause SERVICES=mongo,engine make bench ONLY=faults      (all of both without them)
+    CELLS=full/worker,cut/engine make bench ONLY=faults
 
 `usual` is the longest that any request took in the ten seconds before. `back` is the time from the fault's end until
 each kind of request has been answered again (talking, asking, reading, searching, and a file given, which takes the
@@ -123,11 +124,10 @@ HEADING = (
 
 
 def run() -> None:
-    wanted = _chosen("CAUSES", causes.FAULTS)
-    services = _chosen("SERVICES", causes.SERVICES)
-    pairs = [(cause, service) for cause in wanted for service in services]
+    pairs = _pairs()
     bad = 0
-    small, clocks = bool({"low", "full"} & set(wanted)), "clock" in wanted
+    wanted = {cause for cause, _ in pairs}
+    small, clocks = bool({"low", "full"} & wanted), "clock" in wanted
     with stack.appliance(small=small, clocks=clocks) as running, crowd(stack.line_to(running)) as people:
         print(HEADING, flush=True)
         running.wait_healthy()
@@ -143,6 +143,18 @@ def run() -> None:
             bad += not made.good
     if bad:
         sys.exit(f"{bad} of the cells are not as they should be")
+
+
+def _pairs() -> list[tuple[str, str]]:
+    """Of all cells, those that CELLS names, or CAUSES and SERVICES."""
+    known = [f"{cause}/{service}" for cause in causes.FAULTS for service in causes.SERVICES]
+    cells, wanted, services = (
+        _chosen("CELLS", known),
+        _chosen("CAUSES", causes.FAULTS),
+        _chosen("SERVICES", causes.SERVICES),
+    )
+    pairs = [(cause, service) for cause, _, service in (each.partition("/") for each in cells)]
+    return [(cause, service) for cause, service in pairs if cause in wanted and service in services]
 
 
 def _chosen(variable: str, known: Iterable[str]) -> list[str]:
