@@ -38,10 +38,17 @@ class Cell:
     said: Counter[str]
     named: str
     back: float | None
-    last: str
+    again: dict[str, float]
     healthy: float | None
     dishonest: list[str]
     lost: list[str]
+
+    @property
+    def last(self) -> str:
+        """What was answered again last, or what was not."""
+        if self.back is None:
+            return ", ".join(kind for kind in Crowd.kinds if kind not in self.again) or "/readyz"
+        return max(self.again, key=lambda what: self.again[what])
 
     @property
     def good(self) -> bool:
@@ -58,13 +65,13 @@ def cell(running: Appliance, people: Crowd, cause: str, service: str) -> Cell:
     with causes.FAULTS[cause](running, service):
         named |= _named(running)
     ended = time.monotonic()
-    back, last = _back(running, people, ended, named)
+    back, again = _back(running, people, ended, named)
     healthy = _healthy(running, ended)
     told = people.book.conversations()
     outcomes = people.book.since(begun, ended + (back or RECOVERY_TIMEOUT_S))
     lost = list(ledger.lost(people.line.address, told)) if back is not None else ["unknown: it did not come back"]
     return Cell(
-        cause, service, usual, ledger.counted(outcomes), ", ".join(sorted(named)), back, last, healthy,
+        cause, service, usual, ledger.counted(outcomes), ", ".join(sorted(named)), back, again, healthy,
         sorted({each.dishonest for each in outcomes if each.dishonest}), lost,
     )  # fmt: skip
 
@@ -77,8 +84,8 @@ def _named(running: Appliance) -> set[str]:
     return {name for name, check in body.get("checks", {}).items() if not check["ok"]}
 
 
-def _back(running: Appliance, people: Crowd, ended: float, named: set[str]) -> tuple[float | None, str]:
-    """Seconds until everything is answered again, and what was the last of it; what is still missing where not."""
+def _back(running: Appliance, people: Crowd, ended: float, named: set[str]) -> tuple[float | None, dict[str, float]]:
+    """Seconds until everything is answered again, None where it is not; and until each kind of request was."""
     answered: dict[str, float] = {}
     while time.monotonic() - ended < RECOVERY_TIMEOUT_S:
         for outcome in people.book.since(ended):
@@ -89,10 +96,9 @@ def _back(running: Appliance, people: Crowd, ended: float, named: set[str]) -> t
         if wrong:
             answered["/readyz"] = time.monotonic() - ended
         elif answered.keys() >= set(people.kinds):
-            last = max(answered, key=lambda what: answered[what])
-            return answered[last], last
+            return max(answered.values()), answered
         time.sleep(_POLL_S)
-    return None, ", ".join(set(people.kinds) - answered.keys())
+    return None, answered
 
 
 def _healthy(running: Appliance, ended: float) -> float | None:
@@ -138,6 +144,9 @@ def run() -> None:
                 continue
             made = cell(running, people, cause, service)
             print(told(made), flush=True)
+            if not made.good:
+                again = sorted(made.again.items(), key=lambda each: each[1])
+                print("    again after:", ", ".join(f"{what} {after:.1f} s" for what, after in again), flush=True)
             for line in made.lost:
                 print(f"    lost: {line}", flush=True)
             bad += not made.good
