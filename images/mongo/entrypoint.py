@@ -26,6 +26,8 @@ LOG_MB = 64
 _LOOK_EVERY_S = 0.2
 # Seconds. A time server moves the clock by less; from this on mongod's own waits, which go by it, would last as long.
 _STEPPED_BACK_S = 60.0
+# Then a clean end waits by the clock as well, for as long; the journal has all that was acknowledged.
+_ENDS_WITHIN_S = 5.0
 # Lines of mongod's log by which it tells its version, and that it does not take the data's.
 # https://github.com/mongodb/mongo/blob/r6.0.5/src/mongo/db/mongod_main.cpp
 # https://github.com/mongodb/mongo/blob/r6.0.5/src/mongo/db/storage/wiredtiger/wiredtiger_kv_engine.cpp
@@ -138,6 +140,16 @@ def watch(
     return ""
 
 
+def end(mongod: "subprocess.Popen[bytes]", within_s: float | None) -> None:
+    """Asks it to end, and makes it where that takes more than so many seconds (None: it takes what it takes)."""
+    mongod.terminate()
+    try:
+        mongod.wait(within_s)
+    except subprocess.TimeoutExpired:
+        mongod.kill()
+        mongod.wait()
+
+
 def main() -> int:
     # Noted, and looked at where everything has been started: in the middle of starting mongod it would be left behind.
     signals: list[int] = []
@@ -156,14 +168,13 @@ def main() -> int:
     try:
         why = watch(mongod, prepare, lambda: bool(signals), _lead)
     finally:
-        for process in (prepare, mongod):
-            process.terminate()
+        prepare.terminate()
+        end(mongod, _ENDS_WITHIN_S if why else None)
         _, said = prepare.communicate()
-        mongod.wait()
         log.join()
     # The log's last lines, after all that mongod says while it is shut down again.
     sys.stderr.buffer.write(said)
-    if mongod.returncode:
+    if mongod.returncode and not why:
         own = f"mongod ended with code {mongod.returncode}; its own lines above say why"
         print(f"mongo: {heard.why() or own}", file=sys.stderr)
     if why:

@@ -164,4 +164,3 @@ def _of_volume(name: str) -> bool:
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     file = tar.extractfile(member)
     return file.read() if file else b""
-

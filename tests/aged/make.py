@@ -51,7 +51,9 @@ def make(commit: str) -> None:
             words = [sys.executable, str(HERE / "using.py"), str(data), str(stage), ended]
             words.append(f"http://127.0.0.1:{site.server_port}/")
             subprocess.run(words, env={**os.environ, "PYTHONPATH": str(tree)}, check=True)
-            env = (tree / ".env.example").read_text(encoding="utf-8").replace("\nSOURCES=auto\n", "\nSOURCES=packages\n")
+            env = (
+                (tree / ".env.example").read_text(encoding="utf-8").replace("\nSOURCES=auto\n", "\nSOURCES=packages\n")
+            )
         finally:
             site.shutdown()
             _git("worktree", "remove", "--force", str(tree))

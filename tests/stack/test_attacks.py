@@ -22,15 +22,11 @@ def test_who_dribbles_takes_nobodys_place(appliance: Appliance, name: str) -> No
         apt.install(["slowhttptest"])
     crowd.write_bots(appliance.folder)
     appliance.wait_healthy()
-    asking = attacks.Asking(stack.line_to(appliance))
-    try:
-        asking.during(2)
-        tool = attacks.slow("https://localhost", attacks.SLOW[name], _SECONDS + 5)
-        outcomes = asking.during(_SECONDS)
-        most, ended = attacks.connected(tool.communicate(timeout=90)[0])
-    finally:
-        asking.stop()
-    print(f"{most} at once, {ended}; p95 of a question {attacks.p95(outcomes):.2f} s")
-    assert most > attacks.CONNECTIONS / 2, "that was no attack"
+    line = stack.line_to(appliance)
+    attacks.asking(line, 2)
+    with attacks.Attack(line.address, attacks.SLOW[name]) as attack:
+        outcomes = attacks.asking(line, _SECONDS)
+    print(f"{attack.most} at once, {attack.rounds} times; p95 of a question {attacks.p95(outcomes):.2f} s")
+    assert attack.most > attacks.CONNECTIONS / 2, "that was no attack"
     assert set(ledger.counted(outcomes)) == {"200"}
     assert len(outcomes) >= 3

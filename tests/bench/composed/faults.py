@@ -1,6 +1,7 @@
 """Every fault on every service of the composed appliance, while people use it: what they saw, how soon it was over.
 
-    CAUSES=kill,pause SERVICES=mongo,engine make bench ONLY=faults
+    CAUSES=kill,pause SERVICES=mongo,engine make bench ONLY=faults      (all of both without them)
+    CELLS=full/worker,cut/engine make bench ONLY=faults
 
 `usual` is the longest that any request took in the ten seconds before. `back` is the time from the fault's end until
 each kind of request has been answered again (talking, asking, reading, searching, and a file given, which takes the
@@ -37,10 +38,17 @@ class Cell:
     said: Counter[str]
     named: str
     back: float | None
-    last: str
+    again: dict[str, float]
     healthy: float | None
     dishonest: list[str]
     lost: list[str]
+
+    @property
+    def last(self) -> str:
+        """What was answered again last, or what was not."""
+        if self.back is None:
+            return ", ".join(kind for kind in Crowd.kinds if kind not in self.again) or "/readyz"
+        return max(self.again, key=lambda what: self.again[what])
 
     @property
     def good(self) -> bool:
@@ -57,13 +65,13 @@ def cell(running: Appliance, people: Crowd, cause: str, service: str) -> Cell:
     with causes.FAULTS[cause](running, service):
         named |= _named(running)
     ended = time.monotonic()
-    back, last = _back(running, people, ended, named)
+    back, again = _back(running, people, ended, named)
     healthy = _healthy(running, ended)
     told = people.book.conversations()
     outcomes = people.book.since(begun, ended + (back or RECOVERY_TIMEOUT_S))
     lost = list(ledger.lost(people.line.address, told)) if back is not None else ["unknown: it did not come back"]
     return Cell(
-        cause, service, usual, ledger.counted(outcomes), ", ".join(sorted(named)), back, last, healthy,
+        cause, service, usual, ledger.counted(outcomes), ", ".join(sorted(named)), back, again, healthy,
         sorted({each.dishonest for each in outcomes if each.dishonest}), lost,
     )  # fmt: skip
 
@@ -76,8 +84,8 @@ def _named(running: Appliance) -> set[str]:
     return {name for name, check in body.get("checks", {}).items() if not check["ok"]}
 
 
-def _back(running: Appliance, people: Crowd, ended: float, named: set[str]) -> tuple[float | None, str]:
-    """Seconds until everything is answered again, and what was the last of it; what is still missing where not."""
+def _back(running: Appliance, people: Crowd, ended: float, named: set[str]) -> tuple[float | None, dict[str, float]]:
+    """Seconds until everything is answered again, None where it is not; and until each kind of request was."""
     answered: dict[str, float] = {}
     while time.monotonic() - ended < RECOVERY_TIMEOUT_S:
         for outcome in people.book.since(ended):
@@ -88,10 +96,9 @@ def _back(running: Appliance, people: Crowd, ended: float, named: set[str]) -> t
         if wrong:
             answered["/readyz"] = time.monotonic() - ended
         elif answered.keys() >= set(people.kinds):
-            last = max(answered, key=lambda what: answered[what])
-            return answered[last], last
+            return max(answered.values()), answered
         time.sleep(_POLL_S)
-    return None, ", ".join(set(people.kinds) - answered.keys())
+    return None, answered
 
 
 def _healthy(running: Appliance, ended: float) -> float | None:
@@ -123,11 +130,10 @@ HEADING = (
 
 
 def run() -> None:
-    wanted = _chosen("CAUSES", causes.FAULTS)
-    services = _chosen("SERVICES", causes.SERVICES)
-    pairs = [(cause, service) for cause in wanted for service in services]
+    pairs = _pairs()
     bad = 0
-    small, clocks = bool({"low", "full"} & set(wanted)), "clock" in wanted
+    wanted = {cause for cause, _ in pairs}
+    small, clocks = bool({"low", "full"} & wanted), "clock" in wanted
     with stack.appliance(small=small, clocks=clocks) as running, crowd(stack.line_to(running)) as people:
         print(HEADING, flush=True)
         running.wait_healthy()
@@ -138,11 +144,26 @@ def run() -> None:
                 continue
             made = cell(running, people, cause, service)
             print(told(made), flush=True)
+            if not made.good:
+                again = sorted(made.again.items(), key=lambda each: each[1])
+                print("    again after:", ", ".join(f"{what} {after:.1f} s" for what, after in again), flush=True)
             for line in made.lost:
                 print(f"    lost: {line}", flush=True)
             bad += not made.good
     if bad:
         sys.exit(f"{bad} of the cells are not as they should be")
+
+
+def _pairs() -> list[tuple[str, str]]:
+    """Of all cells, those that CELLS names, or CAUSES and SERVICES."""
+    known = [f"{cause}/{service}" for cause in causes.FAULTS for service in causes.SERVICES]
+    cells, wanted, services = (
+        _chosen("CELLS", known),
+        _chosen("CAUSES", causes.FAULTS),
+        _chosen("SERVICES", causes.SERVICES),
+    )
+    pairs = [(cause, service) for cause, _, service in (each.partition("/") for each in cells)]
+    return [(cause, service) for cause, service in pairs if cause in wanted and service in services]
 
 
 def _chosen(variable: str, known: Iterable[str]) -> list[str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import chain, repeat
 from typing import Any
@@ -65,3 +68,13 @@ def test_a_clock_years_ahead_is_no_reason_to_refuse_commands_later(tmp_path: Any
 
 def test_it_ends_where_it_is_asked_to() -> None:
     assert entrypoint.watch(Process(), Process(), lambda: True, lambda: 0.0) == ""  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("within_s", [0.5, None])
+def test_mongod_is_made_to_end_where_its_end_waits_by_a_clock_that_was_put_back(within_s: float | None) -> None:
+    """One that takes two seconds to end is given them where the clock is right."""
+    stubborn = "import signal, time; signal.signal(15, lambda *_: None); print(flush=True); time.sleep(2)"
+    with subprocess.Popen([sys.executable, "-c", stubborn], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline()
+        entrypoint.end(process, within_s)
+    assert process.returncode == (0 if within_s is None else -signal.SIGKILL)
