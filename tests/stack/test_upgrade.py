@@ -186,7 +186,7 @@ def test_a_new_version_with_all_data_while_people_talk(appliance: Appliance, hom
     assert after["secrets"] == before["secrets"]
     assert after["left"] is False
     assert len(after["volumes"]) == len(before["volumes"]), "the data of before is in the backup"
-    assert (Path(appliance.folder) / ".appliance" / "backups").exists()
+    assert len(list((appliance.folder / ".appliance" / "backups" / "before-upgrades").glob("*.tar"))) == 1
     second = appliance.chat("What is my name?", conversation_id=first["conversation_id"])
     assert second["usage"]["prompt_tokens"] > first["usage"]["prompt_tokens"]
     print(json.dumps({"chats kept": len(talk.kept)}))

@@ -22,7 +22,7 @@ def _try(proxy: Proxy) -> subprocess.CompletedProcess[str]:
 
 
 def _stored(native: NativeStack) -> dict[str, int]:
-    password = (native.folder / "secrets" / "mongo_password").read_text()
+    password = native.mongo_password_file.read_text()
     with MongoClient[Any](native.mongo_url, username="chatproxy", password=password, authSource="chatbot") as client:
         return {name: client["chatbot"][name].count_documents({}) for name in ("keys", "conversations", "messages")}
 
