@@ -1,7 +1,7 @@
 """What make.py does with the appliance of an earlier commit; PYTHONPATH leads into that commit's tree.
 
-The clients are visitors, an owner with a key, and the commit's own commands: nothing reaches around them into the stores
-but what reads at the end.
+The clients are visitors, an owner with a key, and the commit's own commands: nothing reaches around them into the
+stores but what reads at the end.
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ def handbook() -> str:
         for _ in range(9):
             thing, metres = chosen.choice(THINGS), chosen.randrange(3, 90)
             year, crowns = chosen.randrange(1790, 1990), chosen.randrange(20, 900)
-            lines.append(f"The {thing} of {place} stands {metres} metres above the sea. It was built in {year}, and its")
+            lines.append(
+                f"The {thing} of {place} stands {metres} metres above the sea. It was built in {year}, and its"
+            )
             lines.append(f"upkeep costs {crowns} crowns a year, which the harbour of {chosen.choice(PLACES)} pays.")
         chapters.append("\n".join(lines))
     return SHOP + "\n" + "\n\n".join(chapters) + "\n"
@@ -97,7 +99,9 @@ class Used:
 
     def __init__(self, folder: Path) -> None:
         models = ROOT / "models"
-        self.stack = NativeStack(folder, next(models.glob("SmolLM2*.gguf")), context_size=1024, slots=1, with_proxy=True)
+        self.stack = NativeStack(
+            folder, next(models.glob("SmolLM2*.gguf")), context_size=1024, slots=1, with_proxy=True
+        )
         self.session = requests.Session()
         self.let_in: dict[str, Any] = {}
         self.told: dict[str, Any] = {}
@@ -132,7 +136,9 @@ class Used:
 
     def keys(self, *, sites: bool) -> None:
         """A key that works, one that was revoked, and where there are such a site key."""
-        self.let_in["key"] = json.loads(self.run("keys", "create", "--name=home", "--scopes=chat,kobold,admin", "--json"))["key"]
+        self.let_in["key"] = json.loads(
+            self.run("keys", "create", "--name=home", "--scopes=chat,kobold,admin", "--json")
+        )["key"]
         gone = json.loads(self.run("keys", "create", "--name=old laptop", "--scopes=chat", "--json"))
         self.run("keys", "revoke", gone["id"])
         if sites:
@@ -219,7 +225,12 @@ class Used:
         self.told["keys"] = json.loads(self.run("keys", "list", "--json"))
         if search:
             self.told["searches"] = [
-                {"query": query, "found": self.call("POST", "/api/v1/search", json={"query": query, "bot": "guide", "k": 10})["passages"]}
+                {
+                    "query": query,
+                    "found": self.call("POST", "/api/v1/search", json={"query": query, "bot": "guide", "k": 10})[
+                        "passages"
+                    ],
+                }
                 for query in QUERIES
             ]
             self.told["sources"] = json.loads(self.run("sources", "list", "--json"))

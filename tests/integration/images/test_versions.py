@@ -75,7 +75,10 @@ def test_chroma_makes_the_schema_that_its_start_knows(stack: NativeStack) -> Non
 @pytest.mark.parametrize(
     ("statement", "told"),
     [
-        ("INSERT INTO migrations VALUES ('sysdb', 11, '00011-x.sqlite.sql', 'SELECT 1', 'x')", "sysdb 11 instead of 10"),
+        (
+            "INSERT INTO migrations VALUES ('sysdb', 11, '00011-x.sqlite.sql', 'SELECT 1', 'x')",
+            "sysdb 11 instead of 10",
+        ),
         ("UPDATE migrations SET hash = 'x' WHERE dir = 'sysdb' AND version = 9", "name a MigrationError"),
     ],
 )

@@ -94,9 +94,7 @@ def test_the_way_over_several_versions_is_a_backup(tmp_path: Path) -> None:
         ("2.0.0", "1.5.9", [("upgrade.chroma_major", "error")]),
     ],
 )
-def test_chroma_goes_forward_alone(
-    tmp_path: Path, before: str, after: str, expected: list[tuple[str, str]]
-) -> None:
+def test_chroma_goes_forward_alone(tmp_path: Path, before: str, after: str, expected: list[tuple[str, str]]) -> None:
     old, new = checkout(tmp_path / "old", chroma=before), checkout(tmp_path / "new", chroma=after)
     assert found(old, new) == expected
 

@@ -46,7 +46,9 @@ FILES = (
     "file is version 5: WT_ERROR: non-specific WiredTiger error"
 )
 OLD = "This version of MongoDB is too recent to start up on the existing data files. Try MongoDB 4.2 or earlier."
-UNFINISHED = "UPGRADE PROBLEM: The data files need to be fully upgraded to version 4.4 before attempting a binary upgrade"
+UNFINISHED = (
+    "UPGRADE PROBLEM: The data files need to be fully upgraded to version 4.4 before attempting a binary upgrade"
+)
 CASES = [
     ("6.0.5", wrong("4.4", "'5.0' or '5.3' or '6.0"), "the data are of MongoDB 4.4, this is 6.0"),
     ("8.0.17", wrong("6.0", "'7.0' or '7.3' or '8.0"), "the data are of MongoDB 6.0, this is 8.0"),
