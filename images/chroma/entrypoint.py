@@ -23,9 +23,9 @@ SERVER = "import sys, chromadb_rust_bindings; chromadb_rust_bindings.cli(['chrom
 # misread or damage; one that is behind it brings up to them.
 SCHEMA = {"sysdb": 10, "metadb": 6, "embeddings_queue": 2}
 _ANEW = (
-    "go back to the version of this program that ran before; or have the vectors made anew, which costs nothing but time: "
-    "`make down`, `docker volume rm` the volume whose name ends in chroma_data (`docker volume ls`), `make up`, "
-    "`make sources REBUILD=1`"
+    "go back to the version of this program that ran before; or have all vectors made anew from what MongoDB holds: "
+    "`make down`, `docker volume rm` the volume whose name ends in chroma_data (`docker volume ls`), `make up`: the "
+    "worker sees that they are gone and begins (`make sources REBUILD=1` does the same)"
 )
 # Its exit status where it meets such data, and seconds within which it does.
 _PANIC, _FIRST_MOMENTS_S = 1, 60.0
@@ -94,6 +94,19 @@ def _start() -> list["subprocess.Popen[bytes]"]:
     ]
 
 
+def _watch(children: "list[subprocess.Popen[bytes]]", disk: Disk) -> str:
+    """Until something ends, or has to; returns why, in words for the operator."""
+    begun = time.monotonic()
+    while all(child.poll() is None for child in children):
+        time.sleep(0.2)
+        if disk.mended():
+            return "the disk was full and has room again: the server is started anew, else it would take nothing in"
+    ended = next(child for child in children if child.poll() is not None)
+    if ended is children[0] and ended.returncode == _PANIC and time.monotonic() - begun < _FIRST_MOMENTS_S:
+        return f"Chroma could not start; where its own lines above name a MigrationError, its data do not fit: {_ANEW}"
+    return f"{Path(str(ended.args[0])).name} ended with code {ended.returncode}"  # type: ignore[index]
+
+
 def main() -> None:
     _check_token()
     os.environ.setdefault("CHROMA_INNER_PORT", "8001")
@@ -110,22 +123,15 @@ def main() -> None:
 
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, stop)
-    begun = time.monotonic()
-    disk = Disk(os.environ.get("CHROMA_DATA", "/data"))
     try:
-        while all(child.poll() is None for child in children):
-            time.sleep(0.2)
-            if disk.mended():
-                _fail("the disk was full and has room again: the server is started anew, else it would take nothing in")
-        ended = next(child for child in children if child.poll() is not None)
-        if ended is children[0] and ended.returncode == _PANIC and time.monotonic() - begun < _FIRST_MOMENTS_S:
-            _fail(f"Chroma could not start; where its own lines above name a MigrationError, its data do not fit: {_ANEW}")
-        _fail(f"{Path(str(ended.args[0])).name} ended with code {ended.returncode}")  # type: ignore[index]
+        why = _watch(children, Disk(os.environ.get("CHROMA_DATA", "/data")))
     finally:
         for child in children:
             child.terminate()
         for child in children:
             child.wait()
+    # The log's last line, after all that the others say at their end.
+    _fail(why)
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ def fill_volumes(project: str, aged: Aged, checkout: Path) -> LetIn:
     finally:
         _docker("rmi", image)
     env = checkout / ".env"
-    env.write_bytes(aged._files["env"])  # noqa: SLF001 - its own module
+    env.write_bytes(aged._files["env"])
     env.chmod(0o600)
     secrets = checkout / ".appliance" / "secrets"
     secrets.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,12 @@
 """Makes the aged volumes anew: `.venv/bin/python tests/aged/make.py [COMMIT...]`, a minute each.
 
-Each commit's own code runs natively, out of a git worktree that goes away again, with this checkout's virtual environment
-and model. What is done with it stands in using.py. The commits, each the last of a stage:
+Each commit's own code runs natively, out of a git worktree that goes away again, with this checkout's virtual
+environment and model. What is done with it stands in using.py. The commits, each the last of a stage:
 
     780f2a4    schema 1: one route to chat, keys. Stopped as Docker stops it.
-    5483701    schema 3: visitors and site keys, edited and repeated answers, feedback. Killed in the middle of an answer.
-    b2862b1    schema 9, the last one before mongod became a replica set: knowledge (two files, a website that is read
-               again each year), word index, the console's admins. Killed in the middle of an answer.
+    5483701    schema 3: visitors and site keys, edited and repeated answers, feedback. Killed in an answer's middle.
+    b2862b1    schema 9, the last one before mongod became a replica set: knowledge (two files, a website that is
+               read again each year), word index, the console's admins. Killed in the middle of an answer.
 
 Every password in there is made for this data alone and opens nothing else.
 """

@@ -1,7 +1,7 @@
 """What make.py does with the appliance of an earlier commit; PYTHONPATH leads into that commit's tree.
 
-The clients are visitors, an owner with a key, and the commit's own commands: nothing reaches around them into the stores
-but what reads at the end.
+The clients are visitors, an owner with a key, and the commit's own commands: nothing reaches around them into the
+stores but what reads at the end.
 """
 
 from __future__ import annotations
