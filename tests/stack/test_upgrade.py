@@ -1,13 +1,14 @@
 """`make upgrade` on the composed appliance, while people talk: to a good version, to broken ones, and killed half-way.
 
-The versions are commits on top of this tree, at a home of their own. What each brings is a change of code, schema and
-settings, as real ones bring them.
+It begins with the volumes of earlier commits (tests/aged). The versions are commits on top of this tree, at a home of
+their own; what each brings is a change of code, schema and settings, as real ones bring them.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -20,7 +21,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.stack.conftest import PROJECT, Appliance, docker
+from tests.aged import Aged, fill_volumes
+from tests.stack.conftest import Appliance, clean_copy, docker, remove
 
 pytestmark = pytest.mark.stack
 
@@ -70,15 +72,64 @@ class Home:
         return git(self.checkout, "rev-parse", "HEAD")
 
 
+class Then(Appliance):
+    """This program on the volumes that an earlier commit left, in a checkout that is in git."""
+
+    def __init__(self, folder: Path, commit: str) -> None:
+        super().__init__(folder, "chatbot-aged")
+        self.aged = Aged(commit)
+
+    def up(self, like: Appliance) -> None:
+        """`make up`, with the images and weights that the other one has made."""
+        remove(self)
+        self.key = fill_volumes(self.project, self.aged, self.folder).key
+        (self.folder / ".appliance" / "stamps").mkdir(parents=True, exist_ok=True)
+        for name in ("images.json", "former-images.json"):
+            if (like.folder / ".appliance" / "stamps" / name).exists():
+                shutil.copy2(like.folder / ".appliance" / "stamps" / name, self.folder / ".appliance" / "stamps" / name)
+        for path in (like.folder / "models").iterdir():
+            if path.is_file() and not (self.folder / "models" / path.name).exists():
+                os.link(path, self.folder / "models" / path.name)
+        done = self.make("up", SOURCES="packages")
+        assert done.returncode == 0, done.stdout
+        assert "nothing to build" in done.stdout
+        self.trust()
+
+    def as_then(self) -> None:
+        """Fails unless the API tells every conversation of the key's owner, and finds, what that commit's did."""
+        told = [each["told"] for each in self.aged.expected["conversations"] if each["owner"] == "key"]
+        assert told
+        for each in told:
+            assert self.request("GET", f"/api/v1/conversations/{each['id']}?limit=200").json() == each
+        for each in self.aged.expected.get("searches", []):
+            wanted = {"query": each["query"], "bot": "guide", "k": 10}
+            assert self.request("POST", "/api/v1/search", json=wanted).json()["passages"] == each["found"]
+
+
 @pytest.fixture(scope="module")
-def home(appliance: Appliance, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    appliance.wait_healthy()
-    made = Home(appliance.folder, tmp_path_factory.mktemp("home"))
-    edited = appliance.folder / EDITED
-    edited.write_text(REMARK + edited.read_text())
-    yield made
-    # For the other tests it is a folder without git again.
-    subprocess.run(["rm", "-rf", str(appliance.folder / ".git")], check=True)
+def then(
+    request: pytest.FixtureRequest, appliance: Appliance, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Then, Home]]:
+    """The appliance of a commit, while the one that all tests share is down: both want the same ports."""
+    assert appliance.make("down").returncode == 0
+    folder = tmp_path_factory.mktemp("aged")
+    aged = Then(clean_copy(folder / "checkout"), request.param)
+    try:
+        aged.up(appliance)
+        home = Home(aged.folder, folder)
+        edited = aged.folder / EDITED
+        edited.write_text(REMARK + edited.read_text())
+        yield aged, home
+    finally:
+        remove(aged)
+        # Where the last upgrade has left images of another version, its own are built anew.
+        done = appliance.make("up", SOURCES="packages")
+        assert done.returncode == 0, done.stdout
+        appliance.wait_healthy()
+
+
+NEWEST = pytest.mark.parametrize("then", ["b2862b1"], indirect=True)
+OLDER = pytest.mark.parametrize("then", ["5483701"], indirect=True)
 
 
 class Talk:
@@ -125,7 +176,9 @@ class Talk:
 def state(appliance: Appliance) -> dict[str, Any]:
     """What an upgrade that came to nothing leaves as it was."""
     folder = appliance.folder
-    volumes = docker("volume", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={PROJECT}").split()
+    volumes = docker(
+        "volume", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={appliance.project}"
+    ).split()
     images = docker("image", "ls", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}", "chatbot-*").split(
         "\n"
     )
@@ -160,7 +213,10 @@ GOOD = (
 )
 
 
-def test_a_new_version_with_all_data_while_people_talk(appliance: Appliance, home: Home) -> None:
+@NEWEST
+def test_a_new_version_with_all_data_while_people_talk(then: tuple[Then, Home]) -> None:
+    appliance, home = then
+    appliance.as_then()
     before, old = state(appliance), home.here()
     first = appliance.chat("My name is Ada.")
     new = home.publish("Lanterns can be counted", *GOOD)
@@ -178,6 +234,7 @@ def test_a_new_version_with_all_data_while_people_talk(appliance: Appliance, hom
     assert home.here() == new
     assert not talk.dishonest
     assert talk.lost() == []
+    appliance.as_then()
     assert (appliance.folder / EDITED).read_text().startswith(REMARK)
     env = (appliance.folder / ".env").read_text()
     assert env.startswith(before[".env"].decode())
@@ -197,7 +254,9 @@ def test_a_new_version_with_all_data_while_people_talk(appliance: Appliance, hom
     assert "make restore FROM=" in older.stdout
 
 
-def test_a_broken_version_goes_back_by_itself(appliance: Appliance, home: Home) -> None:
+@OLDER
+def test_a_broken_version_goes_back_by_itself(then: tuple[Then, Home]) -> None:
+    appliance, home = then
     before = state(appliance)
     home.publish(
         "Broken: it deletes what was said, and then does not start",
@@ -225,11 +284,14 @@ def test_a_broken_version_goes_back_by_itself(appliance: Appliance, home: Home) 
     assert not talk.dishonest
     assert talk.lost() == []
     assert talk.kept
+    appliance.as_then()
     assert state(appliance) == before
     home.withdraw()
 
 
-def test_what_cannot_be_built_stops_nothing(appliance: Appliance, home: Home) -> None:
+@OLDER
+def test_what_cannot_be_built_stops_nothing(then: tuple[Then, Home]) -> None:
+    appliance, home = then
     before = state(appliance), {name: each["Id"] for name, each in appliance.containers().items()}
     home.publish(
         "Broken: its image cannot be built", ("images/proxy/Dockerfile", "\nUSER 0\n", "\nUSER 0\nRUN false\n")
@@ -249,14 +311,16 @@ def test_what_cannot_be_built_stops_nothing(appliance: Appliance, home: Home) ->
 
 
 @pytest.mark.long
-def test_killed_in_the_middle_it_is_led_back(appliance: Appliance, home: Home) -> None:
+@OLDER
+def test_killed_in_the_middle_it_is_led_back(then: tuple[Then, Home]) -> None:
+    appliance, home = then
     before = state(appliance)
     home.publish("Another", ("proxy/chatproxy/__init__.py", "", "# Another.\n"))
     with Talk(appliance) as talk:
         running = subprocess.Popen(
             [str(appliance.folder / "scripts" / "upgrade")],
             cwd=appliance.folder,
-            env={**os.environ, "COMPOSE_PROJECT_NAME": PROJECT, "CI": "true"},
+            env={**os.environ, "COMPOSE_PROJECT_NAME": appliance.project, "CI": "true"},
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
