@@ -146,9 +146,13 @@ def try_out(lock: int) -> None:
 
 
 def open_up(lock: int) -> None:
-    """The new version for everybody, by its own `make up`. Failure `upgrade.not_opened`."""
-    if _up(paths.ROOT, {}, lock) != 0:
-        fact = "the new version answers, but could not be opened to visitors: see above"
+    """The new version for everybody, by its own `make up`. Failure `upgrade.not_opened`, also after Ctrl-C."""
+    try:
+        status = _up(paths.ROOT, {}, lock)
+    except KeyboardInterrupt:
+        status = _INTERRUPTED
+    if status != 0:
+        fact = "the new version answers, but was not opened to visitors: see above"
         raise Failure("upgrade.not_opened", fact, "mend that, then `make up`; the data of before is in the backup")
 
 

@@ -27,6 +27,8 @@ NEXT = FOLDER / "next"
 _BEFORE = FOLDER / "before"
 _JOURNAL = paths.UPGRADE_JOURNAL
 _EDITS = "edits.patch"
+# What the names of the volumes begin with that an upgrade has replaced, until they are gone.
+_FORMER = paths.STATE / "former-data"
 # How far it has got. BESIDE: images are being built, nothing that runs was touched. STOPPED: the containers are ended,
 # the data is being copied. EXCHANGED: the checkout and the settings may be those of the new version.
 BESIDE, STOPPED, EXCHANGED = "beside", "stopped", "exchanged"
@@ -94,21 +96,30 @@ def begin(repository: Repository, old: str, new: str, project: str) -> Journal:
     return journal
 
 
-def data_before() -> str:
-    """What the names of the volumes begin with that the version of before has its data in."""
-    return resolve.earlier(_BEFORE / paths.RESOLVED_ENV.name)["DATA_NAME"]
-
-
 def edits() -> Path:
     """The operator's edits of the version's own files, as a patch."""
     return _BEFORE / _EDITS
 
 
 def end() -> None:
-    """The new version is in force for good: from here on nothing leads back."""
+    """The new version is in force for good: from here on nothing leads back, and the data of before goes."""
+    former = resolve.earlier(_BEFORE / paths.RESOLVED_ENV.name)["DATA_NAME"]
+    # A kill from here on leaves volumes that nobody would ever ask for.
+    _FORMER.write_text(former, encoding="utf-8")
+    _sync(_FORMER)
     _JOURNAL.unlink()
     _sync(FOLDER)
     discard()
+    _remove_former()
+
+
+def _remove_former() -> None:
+    if not _FORMER.exists():
+        return
+    former = _FORMER.read_text(encoding="utf-8").strip()
+    if former and former != resolve.earlier(paths.RESOLVED_ENV).get("DATA_NAME"):
+        generations.remove_named(former)
+    _FORMER.unlink()
 
 
 def discard() -> None:
@@ -123,6 +134,7 @@ def recover() -> bool:
     journal = read()
     if journal is None:
         discard()
+        _remove_former()
         return False
     log.warn(f"upgrade.broken_off: an upgrade to {journal.new[:10]} was killed; {journal.old[:10]} is put back")
     docker_daemon.ensure_running()

@@ -97,6 +97,7 @@ def root(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(upgrading, "FOLDER", state / "upgrade")
     monkeypatch.setattr(upgrading, "NEXT", state / "upgrade" / "next")
     monkeypatch.setattr(upgrading, "_BEFORE", state / "upgrade" / "before")
+    monkeypatch.setattr(upgrading, "_FORMER", state / "former-data")
     monkeypatch.setattr(upgrading, "_JOURNAL", state / "upgrade" / "journal.json")
     kept = (checkout / ".env", state / "resolved.env", state / "generation", state / "stamps")
     monkeypatch.setattr(upgrading, "_KEPT", kept)
@@ -306,6 +307,22 @@ def test_a_newer_versions_journal_is_read(root: Path) -> None:
     told = json.loads(paths.UPGRADE_JOURNAL.read_text())
     paths.UPGRADE_JOURNAL.write_text(json.dumps({**told, "added": "later"}))
     assert upgrading.read() == Journal(BESIDE, "1", "2", "chatbot", {})
+
+
+def test_once_it_is_in_force_the_data_of_before_goes(root: Path, home: Path, tags: Tags, docker: Docker) -> None:
+    exchanged(root, home)
+    upgrading.end()
+    new = {f"chatbot.2_{name}" for name in generations.VOLUMES}
+    assert docker.volumes == new
+    assert upgrading.recover() is False
+    assert not upgrading.FOLDER.exists()
+    # Killed before they were gone, which who comes next sees to; never the data in force.
+    docker.volumes |= {f"chatbot_{name}" for name in generations.VOLUMES}
+    for named in ("chatbot", "chatbot.2"):
+        (root / ".appliance/former-data").write_text(named)
+        upgrading.recover()
+        assert docker.volumes == new
+        assert not (root / ".appliance/former-data").exists()
 
 
 def test_other_commands_leave_a_killed_upgrade_alone(root: Path) -> None:
