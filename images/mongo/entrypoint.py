@@ -37,8 +37,8 @@ _OF_DATA = re.compile(r'version: "(\d+\.\d+)"|fully upgraded to version (\d+\.\d
 _NEWER_FILES = b"unsupported WiredTiger file version"
 # entrypoint.sh says the same.
 OTHER_VERSION = (
-    "put back what ran before (that version of this program, and SOURCES in .env), run `make backup` there, and then "
-    "here `make restore FROM=` that archive, which carries over any step between MongoDB's versions"
+    "put back what ran before (that version of this program, or SOURCES in .env), run `make backup`, and then with the "
+    "new one `make restore FROM=` that archive (SOURCES= behind it where that changes), which carries over any step"
 )
 
 

@@ -60,7 +60,7 @@ data=$(of_data)
 if [[ $code != 0 && -n $data ]]; then
   own=$(sed -nE '/"id":23403,/ s/.*"version":"([0-9]+\.[0-9]+).*/\1/p' "$told")
   printf 'mongo: the data are of %s, this is %s: %s\n' "$data" "${own:-another}" "put back what ran before (that version of \
-this program, and SOURCES in .env), run \`make backup\` there, and then here \`make restore FROM=\` that archive, which \
-carries over any step between MongoDB's versions" >&2
+this program, or SOURCES in .env), run \`make backup\`, and then with the new one \`make restore FROM=\` that archive \
+(SOURCES= behind it where that changes), which carries over any step" >&2
 fi
 exit "$code"

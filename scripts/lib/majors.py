@@ -59,8 +59,8 @@ def _mongo(old: Version | None, new: Version | None, *, changed: bool) -> Findin
     if takes(new, old):
         return Finding("upgrade.mongo_step", INFO, f"{step}: its data are brought up at the first start, and stay so")
     wrong = "goes back" if new < old else "takes more than one step"
-    way = "`make backup` now, then the other version in a folder of its own with `make restore FROM=` that archive"
-    hint = f"leave SOURCES as it was; or {way}" if changed else f"{way}: a backup is of no version of MongoDB"
+    way = "`make backup` with what runs now, then with the new one `make restore FROM=` that archive"
+    hint = f"leave SOURCES as it was; or {way}, and SOURCES= behind it" if changed else way
     return Finding("upgrade.mongo_major", ERROR, f"{step} {wrong}, and mongod would not start on its data", hint)
 
 
