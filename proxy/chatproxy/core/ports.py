@@ -144,11 +144,8 @@ class KeyStore(Protocol):
 
     def revoke(self, key_id: str, moment: datetime) -> bool:
         """Returns False where there is no such key."""
-        ...
 
-    def remove(self, key_id: str) -> None:
-        """Take it away as if it had never been; nothing happens where there is none."""
-        ...
+    def remove(self, key_id: str) -> None: ...
 
     def used(self, key_id: str, moment: datetime) -> None:
         """Note that the key has just been used."""
