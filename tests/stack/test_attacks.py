@@ -26,7 +26,7 @@ def test_who_dribbles_takes_nobodys_place(appliance: Appliance, name: str) -> No
     attacks.asking(line, 2)
     with attacks.Attack(line.address, attacks.SLOW[name]) as attack:
         outcomes = attacks.asking(line, _SECONDS)
-    print(f"{attack.most} at once, {attack.rounds} times; p95 of a question {attacks.p95(outcomes):.2f} s")
+    print(f"{attack.made} made, {attack.most} at once; p95 of a question {attacks.p95(outcomes):.2f} s")
     assert attack.most > attacks.CONNECTIONS / 2, "that was no attack"
     assert set(ledger.counted(outcomes)) == {"200"}
     assert len(outcomes) >= 3

@@ -28,8 +28,11 @@ _SCHEDULES_EVERY_S = 30.0
 # A crawl's state of 100,000 addresses comes to some 6 MB: what storing it takes is kept to a twentieth of the time.
 _STORED_EVERY_S = 2.0
 _STORING_SHARE = 20
-# Seconds until a job whose services are away is tried again: doubled each time.
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 5.0, 300.0
+# Seconds until a job whose services are away is tried again, the last of them from then on. A service that starts anew
+# is there within a minute: for so long nobody waits for more than a quarter of one.
+_WAITS_S = (5.0, 10.0, 15.0, 15.0, 15.0, 15.0, 30.0, 60.0, 120.0, 300.0)
+# And until jobs are looked for again where that failed.
+_LOOK_AFTER_FAILURE_S = 5.0
 # A job that was begun so often without coming any further kills its worker.
 _MOST_STARTS = 25
 
@@ -169,11 +172,11 @@ class Working:
                     continue
             except ChatProxyError as error:
                 _log.warning("jobs cannot be looked for: %s", error)
-                self._stop.wait(_FIRST_WAIT_S)
+                self._stop.wait(_LOOK_AFTER_FAILURE_S)
             except Exception:
                 # One job's end that cannot be stored must not be every job's end: after so many starts it has failed.
                 _log.exception("a job could not be brought to its end")
-                self._stop.wait(_FIRST_WAIT_S)
+                self._stop.wait(_LOOK_AFTER_FAILURE_S)
             self._stop.wait(_LOOKS_EVERY_S)
 
     def _rebuild_if_outdated(self) -> None:
@@ -236,11 +239,16 @@ class Working:
         if state is None and turn.wanted != "run":
             state = "paused" if turn.wanted == "pause" else "cancelled"
         elif state is None and trouble:
-            wait_s = min(_FIRST_WAIT_S * 2**job.attempts, _LONGEST_WAIT_S)
+            wait_s = retry_after_s(job.attempts)
             now += timedelta(seconds=wait_s)
             _log.warning("job %s waits %.0f s: %s", job.id, wait_s, trouble)
         _log.info("job %s is %s: %s", job.id, state or "waiting", turn.report.progress)
         self._jobs.leave(job, self._worker, state or "waiting", now, turn.report, trouble=trouble)
+
+
+def retry_after_s(attempts: int) -> float:
+    """Seconds until a job that has failed so often before, because a service was away, is tried again."""
+    return _WAITS_S[min(attempts, len(_WAITS_S) - 1)]
 
 
 def _keep(turn: _Turn, ended: threading.Event) -> None:

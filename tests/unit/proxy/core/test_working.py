@@ -13,7 +13,7 @@ import pytest
 
 from chatproxy.core.crawling import Scope
 from chatproxy.core.sources import Job, Progress
-from chatproxy.core.working import Pulse, Working
+from chatproxy.core.working import Pulse, Working, retry_after_s
 from chatproxy.errors import SearchUnavailable
 from tests.unit.proxy.core.test_ingest import site
 from tests.unit.proxy.knowledge import Knowledge
@@ -54,6 +54,16 @@ def test_a_job_whose_services_are_away_waits_and_says_why() -> None:
     while_it_runs(working(world), lambda: world.jobs.kept[job.id].trouble)
     waiting = world.jobs.kept[job.id]
     assert (waiting.state, waiting.trouble) == ("waiting", "embeddings: connection refused")
+
+
+def test_a_job_waits_little_while_a_service_starts_and_longer_where_it_stays_away() -> None:
+    """Whenever within a minute the service is back, its next try is at most 15 s off; an hour costs some 20 tries."""
+    waits = [retry_after_s(attempts) for attempts in range(30)]
+    tried_at = [sum(waits[:count]) for count in range(1, 31)]
+    for back in range(60):
+        assert min(moment for moment in tried_at if moment >= back) - back <= 15
+    assert 15 <= sum(moment < 3600 for moment in tried_at) <= 25
+    assert waits == sorted(waits) and waits[-1] == 300
 
 
 def test_a_job_that_kills_its_worker_again_and_again_is_given_up() -> None:
@@ -156,7 +166,7 @@ def test_jobs_go_on_where_it_cannot_be_told_whose_vectors_there_are() -> None:
 
 
 def test_a_job_whose_end_cannot_be_stored_does_not_end_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chatproxy.core.working._FIRST_WAIT_S", 0.05)
+    monkeypatch.setattr("chatproxy.core.working._LOOK_AFTER_FAILURE_S", 0.05)
     world = Knowledge(site())
     stuck = world.begin()
     refused: list[Job] = []
