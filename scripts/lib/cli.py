@@ -70,23 +70,6 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
-    """Signals that would end the command are noted and told, and nothing more: for what has to be finished."""
-
-    def noted(number: int, frame: FrameType | None) -> None:
-        log.warn(f"{signal.Signals(number).name}: this is finished first, so that nothing is left half done")
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    # Programs that are started meanwhile do not inherit a handler.
-    before = {number: signal.signal(number, noted) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
 def exclusive(wait_s: float = 0, *, leads_back: bool = False) -> Iterator[int]:
     """At most one command at a time changes this appliance; another one is waited for so long, in seconds.
 

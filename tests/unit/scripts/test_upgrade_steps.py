@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import signal
 import stat
 import sys
 from pathlib import Path
@@ -114,14 +113,3 @@ def test_the_owners_containers_are_not_somebody_elses(tmp_path: Path, monkeypatc
     assert host_facts._elsewhere("chatbot") == (str(owner), str(stranger))
     monkeypatch.setenv("UPGRADE_OWNER", str(owner))
     assert host_facts._elsewhere("chatbot") == (str(stranger),)
-
-
-def test_what_has_to_be_finished_is_not_disturbed(capsys: pytest.CaptureFixture[str]) -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with cli.undisturbed():
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            os.kill(os.getpid(), number)
-        done = True
-    assert done
-    assert signal.getsignal(signal.SIGTERM) is before
-    assert capsys.readouterr().err.count("is finished first") == 3
