@@ -10,7 +10,7 @@ import pytest
 from scripts.lib import upgrade_git, upgrade_show
 from scripts.lib.failure import Failure
 from scripts.lib.upgrade_git import Repository
-from tests.unit.scripts.upgrade_checkout import commit, git
+from tests.unit.scripts.upgrade_checkout import WHO, commit, git
 
 pytest_plugins = ["tests.unit.scripts.upgrade_checkout"]
 
@@ -76,7 +76,8 @@ def test_no_checkout_or_an_unfinished_one(tmp_path: Path, checkout: Path, home: 
     commit(home, "Theirs", {"a.txt": "theirs\n"})
     commit(checkout, "Ours", {"a.txt": "ours\n"})
     git(checkout, "fetch", "--quiet")
-    subprocess.run(["git", "-C", str(checkout), "merge", "origin/main"], capture_output=True, check=False)
+    merging = ["git", *WHO, "-C", str(checkout), "merge", "origin/main"]
+    assert subprocess.run(merging, capture_output=True, check=False).returncode == 1
     assert refused(Repository(checkout).check).id == "upgrade.unfinished"
 
 

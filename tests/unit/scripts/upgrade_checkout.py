@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-_WHO = ("-c", "user.name=Home", "-c", "user.email=home@example.org", "-c", "commit.gpgsign=false")
+WHO = ("-c", "user.name=Home", "-c", "user.email=home@example.org", "-c", "commit.gpgsign=false")
 
 
 def git(folder: Path, *words: str) -> str:
-    done = subprocess.run(["git", *_WHO, "-C", str(folder), *words], capture_output=True, text=True, check=False)
+    done = subprocess.run(["git", *WHO, "-C", str(folder), *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
