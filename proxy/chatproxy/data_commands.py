@@ -1,7 +1,7 @@
 """The command line for backup and restore, run inside the worker's container: `python -m chatproxy data ...`.
 
-    data dump      all of MongoDB as of now, and Chroma's vectors, as a tar stream on stdout (core/dumping.py); ends with
-                   its stdin, where a line has come from there
+    data dump      all of MongoDB as of now, and Chroma's vectors, as a tar stream on stdout (core/dumping.py); it ends
+                   with its stdin, where a line has come from there
     data load      the same from stdin, data.json first, into empty stores; makes the word index anew (core/loading.py)
     data compare   what differs from the data.json on stdin, as JSON; exit status 0 only where nothing does
     data done AT   note that a backup was finished at that time, as 2026-11-22T08:15:00Z
