@@ -96,7 +96,7 @@ def test_without_a_mail_server_the_visitors_own_program_takes_the_conversation(v
     body = unquote(fields["body"][0])
     assert "Where is my lamp?" in body and "Hello there." in body
     expect(widget.action("mail-open")).to_be_focused()
-    widget.action("back").click()
+    widget.action("back", ".mail").click()
     expect(widget.questions).to_be_visible()
     expect(widget.field).to_be_focused()
 
