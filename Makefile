@@ -1,6 +1,6 @@
 # Every target is one command in scripts/. `make help` is built from the comments behind the targets.
 .DEFAULT_GOAL := help
-.PHONY: help up down restart status logs doctor prune models model tune bench-model backup backups backup-check restore key keys admin admins ingest sources wg-peer wg-peers wg-peer-remove dev test test-stack test-long lint audit bench
+.PHONY: help up down restart status logs doctor prune models model tune bench-model backup backups backup-check restore upgrade key keys admin admins ingest sources wg-peer wg-peers wg-peer-remove dev test test-stack test-long lint audit bench
 
 ##@ Run it
 up: ## From a bare machine to a working chat; later: apply what changed [GPU=1] [any setting, as SOURCES=packages]
@@ -29,6 +29,10 @@ backup-check: ## Prove that one can be restored: into throw-away volumes, compar
 	@scripts/backup-check
 restore: ## Everything as it was in a backup; on a blank machine it is all that is needed: FROM=archive, or UNDO=1 [ACCEPT=]
 	@scripts/restore
+
+##@ A newer version
+upgrade: ## The newest version with all data, back by itself where it does not answer [SHOW=1: tell only] [TO=branch|tag] [ACCEPT=]
+	@scripts/upgrade
 
 ##@ The model
 models: ## Which fit this machine, how fast they can be, and the best of them [JSON=1] [MEASURE=1] [GPU=1] [CONTEXT_SIZE=8192]

@@ -31,3 +31,19 @@ if (database.getUser(user)) {
 } else {
   database.createUser({user: user, pwd: proxyPassword, roles: roles});
 }
+
+// The data's version goes up to the server's own: the next server takes data of one version before its own alone. Where
+// it cannot be done now everything works all the same, and the next start tries again.
+const own = admin.runCommand({buildInfo: 1}).versionArray.slice(0, 2).join('.');
+const known = admin.runCommand({getParameter: 1, featureCompatibilityVersion: 1}).featureCompatibilityVersion;
+// With a target: a server was ended in the middle of it.
+if (known.version !== own || known.targetVersion) {
+  // Asked for from 7.0 on, and unknown before.
+  const confirmed = parseInt(own) >= 7 ? {confirm: true} : {};
+  try {
+    admin.runCommand({setFeatureCompatibilityVersion: own, ...confirmed});
+    print(`mongo: the data were of MongoDB ${known.version}, and are ${own}'s now`);
+  } catch (refused) {
+    print(`mongo: the data stay of MongoDB ${known.version} on ${own}: ${refused.message}`);
+  }
+}

@@ -1,6 +1,8 @@
 """Brings a mongod that was just started to what the appliance needs: a replica set of one that takes writes, and two
 users: root, and the proxy's own with rights to one database. The last thing it does is to make ready_file().
 
+Data of the MongoDB version before this one are brought to this one's, so that they are ready for the next.
+
 Each step looks first and may be repeated, so a crash between two of them heals itself at the next start; data of a
 server that was no set yet, and data that a restore put under other secrets, are brought here the same way.
 """
@@ -124,6 +126,27 @@ def ensure_user(root: Client, user: str, password: str, database: str) -> None:
     root[database].command("updateUser" if known else "createUser", user, pwd=password, roles=roles)
 
 
+def raise_version(root: Client) -> None:
+    """Bring the data's version (MongoDB's "feature compatibility version") up to the server's own.
+
+    A server takes data of one version before its own, so what is left behind would be refused by the next one. Where
+    it cannot be done now everything works all the same, and the next start tries again.
+    """
+    own = ".".join(str(number) for number in root.admin.command("buildInfo")["versionArray"][:2])
+    parameter = {"getParameter": 1, "featureCompatibilityVersion": 1}
+    known = root.admin.command(parameter)["featureCompatibilityVersion"]
+    # With a target: a server was ended in the middle of it.
+    if known["version"] == own and "targetVersion" not in known:
+        return
+    # Asked for from 7.0 on, and unknown before.
+    confirmed = {"confirm": True} if int(own.split(".")[0]) >= 7 else {}
+    try:
+        root.admin.command({"setFeatureCompatibilityVersion": own, **confirmed})
+        print(f"mongo: the data were of MongoDB {known['version']}, and are {own}'s now", flush=True)
+    except OperationFailure as refused:
+        print(f"mongo: the data stay of MongoDB {known['version']} on {own}: {refused}", flush=True)
+
+
 def main() -> None:
     root, proxy = secret("MONGO_ROOT_PASSWORD_FILE"), secret("MONGO_PASSWORD_FILE")
     user, database = os.environ.get("MONGO_USER", "chatproxy"), os.environ.get("MONGO_DATABASE", "chatbot")
@@ -138,6 +161,7 @@ def main() -> None:
         create_root(root)
     with connected(root) as client:
         ensure_user(client, user, proxy, database)
+        raise_version(client)
     ready_file().touch()
 
 

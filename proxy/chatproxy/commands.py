@@ -1,7 +1,8 @@
 """The proxy's command line, run inside its container: `python -m chatproxy keys create|list|revoke`.
 
 `admins put|list|remove` (admins_commands.py) is about the console; `hold`, `release`, `try-engine` and
-`check-model` (model_commands.py) are for a change of model. In the worker's container also `worker` and `sources ...`
+`check-model` (model_commands.py) are for a change of model, `try-chat` (trial_commands.py) for an upgrade. In the
+worker's container also `worker` and `sources ...`
 (sources_commands.py) and `data ...` (data_commands.py).
 
 With `--origins` a key is a site key, for web pages; else an API key. A list has both, and both are revoked by their id.
@@ -20,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from chatproxy import admins_commands, data_commands, model_commands, sources_commands
+from chatproxy import admins_commands, data_commands, model_commands, sources_commands, trial_commands
 from chatproxy.core.access import KeyRecord, Limits, SiteKey
 from chatproxy.core.audit import OPERATOR, Audit
 from chatproxy.core.keys import Keyring
@@ -58,6 +59,8 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         return admins_commands.run(options, environment)
     if options.family in model_commands.FAMILIES:
         return model_commands.run(options, environment)
+    if options.family == trial_commands.FAMILY:
+        return trial_commands.run(environment)
     if options.family == "sources":
         return sources_commands.run(options, environment)
     try:
@@ -94,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     data_commands.add_parser(families)
     admins_commands.add_parser(families)
     model_commands.add_parsers(families)
+    trial_commands.add_parser(families)
     keys = families.add_parser("keys", help="API keys")
     commands = keys.add_subparsers(dest="command", required=True)
     create = commands.add_parser("create", help="make a key and show it, once")

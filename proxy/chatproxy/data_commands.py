@@ -1,6 +1,7 @@
 """The command line for backup and restore, run inside the worker's container: `python -m chatproxy data ...`.
 
-    data dump      all of MongoDB as of now, and Chroma's vectors, as a tar stream on stdout (core/dumping.py)
+    data dump      all of MongoDB as of now, and Chroma's vectors, as a tar stream on stdout (core/dumping.py); ends
+                   with its stdin, where a line has come from there
     data load      the same from stdin, data.json first, into empty stores; makes the word index anew (core/loading.py)
     data compare   what differs from the data.json on stdin, as JSON; exit status 0 only where nothing does
     data done AT   note that a backup was finished at that time, as 2026-11-22T08:15:00Z
@@ -16,6 +17,7 @@ import contextlib
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -32,8 +34,9 @@ from chatproxy.adapters.words import WordIndex
 from chatproxy.core.carried import Refused
 from chatproxy.core.comparing import Comparing
 from chatproxy.core.dumping import Dumping
-from chatproxy.core.loading import Loading, read_told
+from chatproxy.core.loading import Loading
 from chatproxy.core.member_stream import MemberStream
+from chatproxy.core.told import read_told
 from chatproxy.errors import ChatProxyError, ConfigurationError, SearchUnavailable
 from chatproxy.findings import not_done
 from chatproxy.settings import Settings
@@ -71,13 +74,12 @@ def run(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
         hint = "`make status` shows whether MongoDB runs; try again when it does"
         return not_done(f"{family}.storage_unavailable", str(error), hint)
     except _ReaderGone:
-        # Whoever has read says why; stderr may have gone with it.
-        with contextlib.suppress(OSError):
-            not_done("backup.reader_gone", "nobody reads the dump any more", "start the backup again")
+        _tell_reader_gone()
         return 1
 
 
 def _dump(settings: Settings, _: argparse.Namespace) -> int:
+    threading.Thread(target=_end_with_the_reader, name="reader", daemon=True).start()
     embeddings = Embeddings(settings.embeddings_url)
     chroma = Chroma(settings.chroma_url, token=settings.chroma_token, model=embeddings.model)
     with MongoSnapshots(building.database(settings, as_it_is=True)).taken() as snapshot:
@@ -85,6 +87,29 @@ def _dump(settings: Settings, _: argparse.Namespace) -> int:
         dumping.check()
         dumping.write(MemberStream(_writer(sys.stdout.fileno()), snapshot.moment.timestamp()))
     return 0
+
+
+def _end_with_the_reader() -> None:
+    """End this program when stdin ends, if anything has come from there: a reader holds it open that is to be seen.
+
+    In a container that is all there is to see of it. Docker goes on taking what is written to one that is gone, so the
+    dump would be made to its end for nobody, beside that of the backup which is started next.
+    """
+    stdin = sys.stdin.fileno()
+    with contextlib.suppress(OSError):
+        if not os.read(stdin, 1):
+            return
+        while os.read(stdin, 4096):
+            pass
+    _tell_reader_gone()
+    # Nothing is left behind by that, and the thread that dumps waits for what it reads or writes.
+    os._exit(1)
+
+
+def _tell_reader_gone() -> None:
+    # Whoever has read says why; stderr may have gone with it.
+    with contextlib.suppress(OSError):
+        not_done("backup.reader_gone", "nobody reads the dump any more", "start the backup again")
 
 
 def _load(settings: Settings, _: argparse.Namespace) -> int:

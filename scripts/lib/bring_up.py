@@ -147,14 +147,17 @@ def make_images(values: Mapping[str, str], wanted: Settings, choice: Choice, mod
     log.ok(f"{built + len(services)} images built" if built or services else "nothing to build")
 
 
-def start(compose: Compose, choice: Choice) -> None:
-    """All services, until the proxy itself says that it can answer. Failures as in waiting.py."""
+def start(compose: Compose, choice: Choice, *, without: str = "") -> None:
+    """All services, until the proxy itself says that it can answer. Failures as in waiting.py.
+
+    The service `without` is left as it is.
+    """
     log.step("services")
     trials.remove_left(compose.project)
-    started = waiting.start(compose)
+    started = waiting.start(compose, without=without)
     restarted = mounted.apply(compose)
     if restarted:
-        waiting.start(compose)
+        waiting.start(compose, without=without)
     waiting.until_ready(compose)
     remember_sources(choice)
     log.ok(f"all healthy, {started} started" if started else "all healthy, nothing had to be started")

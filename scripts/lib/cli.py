@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from scripts.lib import log, paths
+from scripts.lib import log, paths, upgrade_steps
 from scripts.lib.failure import Failure
 
 _INTERRUPTED = 130
@@ -70,10 +70,17 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
-def exclusive(wait_s: float = 0) -> Iterator[None]:
-    """At most one command at a time changes this appliance; another one is waited for so long, in seconds."""
+def exclusive(wait_s: float = 0, *, leads_back: bool = False) -> Iterator[int]:
+    """At most one command at a time changes this appliance; another one is waited for so long, in seconds.
+
+    Yields the descriptor of the lock, which may be handed on to a program that takes part (upgrade_steps.LOCK). Only
+    commands that lead back an upgrade which was killed (`leads_back`) begin on what it has left; for others that is
+    Failure `upgrade.broken_off`.
+    """
     # The folder itself is locked: a refused `make up` leaves no file behind, not even a lock.
-    folder = os.open(paths.ROOT, os.O_RDONLY | os.O_DIRECTORY)
+    folder = upgrade_steps.lock()
+    if folder is None:
+        folder = os.open(paths.ROOT, os.O_RDONLY | os.O_DIRECTORY)
     try:
         deadline = time.monotonic() + wait_s
         while not _locked(folder):
@@ -81,7 +88,10 @@ def exclusive(wait_s: float = 0) -> Iterator[None]:
                 fact = f"another command is changing this appliance right now{_holder(folder)}"
                 raise Failure("appliance.busy", fact, "wait until it is done")
             time.sleep(1)
-        yield
+        if paths.UPGRADE_JOURNAL.exists() and not leads_back:
+            fact = "an upgrade was killed, and some things may be of one version, and some of the other"
+            raise Failure("upgrade.broken_off", fact, "`make up` puts back what was before it")
+        yield folder
     finally:
         os.close(folder)
 

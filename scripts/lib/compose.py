@@ -109,8 +109,8 @@ class Compose:
         yield from shell.lines(words, env=self.environment())
 
     def pull(self, service: str, command: Sequence[str]) -> AbstractContextManager[Piped]:
-        """A command inside a running service, whose stdout is read as bytes while it runs."""
-        return shell.piped(self.command("exec", "-T", service, *command), env=self.environment())
+        """A command inside a running service, whose stdout is read as bytes while it runs; its stdin is `held`."""
+        return shell.piped(self.command("exec", "-T", service, *command), env=self.environment(), held=True)
 
     def beside(self, service: str, volume: str, command: Sequence[str]) -> AbstractContextManager[Piped]:
         """The same in a container of its own, of a service's image: without network, and with nothing but a volume.

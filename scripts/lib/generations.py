@@ -1,4 +1,4 @@
-"""The volumes that hold the data, by generation: a restore fills new ones beside those in use.
+"""The volumes that hold the data, by generation: a restore and an upgrade fill new ones beside those in use.
 
 Generation 1 is what `make up` makes on a blank machine: `chatbot_mongo_data`. Later ones have their number in the name:
 `chatbot.2_mongo_data`. Which one is in use stands in .appliance/generation, and goes to Compose as DATA_NAME.
@@ -7,6 +7,7 @@ Generation 1 is what `make up` makes on a blank machine: `chatbot_mongo_data`. L
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.lib import docker_daemon, paths
@@ -15,6 +16,10 @@ from scripts.lib.failure import Failure
 # What docker-compose.yml names with DATA_NAME. Figures and Compose's own copies of settings are not data to lose.
 VOLUMES = ("mongo_data", "chroma_data", "words_data", "caddy_data")
 FILE = paths.STATE / "generation"
+# Every appliance has it; nothing in it but a distribution's own tools.
+_IMAGE = "chatbot-base:local"
+# Hundreds of gigabytes on a slow disk.
+_COPY_S = 6 * 3600.0
 
 
 def current(file: Path = FILE) -> int:
@@ -89,6 +94,70 @@ def make(project: str, generation: int) -> None:
             remove(project, generation)
             fact = f"the volume {volume(project, generation, name)} could not be made: {err.strip()[-200:]}"
             raise Failure("docker.refused", fact, "`make doctor` looks closer")
+
+
+def bytes_of(data: str) -> int:
+    """Bytes on the disk of a generation's volumes, which may be in use. Failure when they cannot be looked at."""
+    there = left_of(data)
+    if not there:
+        return 0
+    out = _inside([(name, f"/data/{name}", True) for name in there], "du", "-sk", "/data")
+    return int(out.split()[0]) * 1024
+
+
+def place(data: str) -> Path:
+    """The folder of this host in which the volumes lie, or the nearest that this user may look at."""
+    for name in left_of(data):
+        status, out, _ = docker_daemon.ask("volume", "inspect", "--format", "{{.Mountpoint}}", name)
+        if status == 0 and out.strip():
+            return _seen(Path(out.strip()))
+    return _seen(Path("/var/lib/docker"))
+
+
+def _seen(folder: Path) -> Path:
+    for each in (folder, *folder.parents):
+        try:
+            if each.exists():
+                return each
+        except PermissionError:
+            continue
+    return Path("/")
+
+
+def copy(data: str, project: str, generation: int) -> None:
+    """Copy the volumes whose names begin with `data`, which nothing may use meanwhile, into new ones.
+
+    Owners, modes, times and holes stay; it is on the disk when this returns. Failure, the new ones gone again, where
+    that cannot be done.
+    """
+    make(project, generation)
+    new = data_name(project, generation)
+    try:
+        there = left_of(data)
+        mounts = [(name, f"/from/{name.removeprefix(data)}", True) for name in there]
+        mounts += [(name.replace(data, new, 1), f"/to/{name.removeprefix(data)}", False) for name in there]
+        each = 'cp --archive --sparse=always "$one/." "/to/${one##*/}/" && sync --file-system "/to/${one##*/}"'
+        _inside(mounts, "sh", "-c", f"for one in /from/*; do {each} || exit 1; done")
+    except BaseException:
+        remove(project, generation)
+        raise
+
+
+def _inside(mounts: Sequence[tuple[str, str, bool]], *command: str) -> str:
+    """Stdout of a command as root in a container with these volumes (name, place, read-only), and nothing else."""
+    words = ["run", "--rm", "--pull=never", "--network=none", "--read-only", "--user=0", "--cap-drop=ALL"]
+    # Files of other users are read, made, and given back to them.
+    words += [f"--cap-add={name}" for name in ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID")]
+    words += ["--security-opt=no-new-privileges:true", f"--entrypoint={command[0]}"]
+    for name, place, read_only in mounts:
+        options = ",readonly" if read_only else ""
+        words += ["--mount", f"type=volume,source={name},target={place},volume-nocopy{options}"]
+    status, out, err = docker_daemon.ask(*words, _IMAGE, *command[1:], timeout=_COPY_S)
+    if status != 0:
+        last = (err.strip().splitlines() or ["no reason given"])[-1]
+        hint = "free some space" if "No space left" in err else "`make doctor` looks closer"
+        raise Failure("data.not_copied", f"{command[0]} of the data failed: {last[-300:]}", hint)
+    return out
 
 
 def remove(project: str, generation: int) -> None:

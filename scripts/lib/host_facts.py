@@ -26,6 +26,7 @@ from scripts.lib import (
     shell,
     sources,
     stage,
+    upgrade_steps,
 )
 from scripts.lib.host import Host, with_overrides
 from scripts.lib.setting_checks import is_public_name
@@ -212,7 +213,9 @@ def _elsewhere(project: str) -> tuple[str, ...]:
     ours = f"label=com.docker.compose.project={project}"
     column = '{{.Label "com.docker.compose.project.working_dir"}}'
     status, out, _ = docker_daemon.ask("ps", "--all", "--filter", ours, "--format", column, timeout=_DOCKER_TIMEOUT_S)
-    return other_folders(out.splitlines()) if status == 0 else ()
+    # A new version that is made ready beside the one that runs is the same appliance.
+    listed = [folder for folder in out.splitlines() if folder != upgrade_steps.owner()]
+    return other_folders(listed) if status == 0 else ()
 
 
 def _locked_out(project: str) -> bool:

@@ -73,13 +73,26 @@ class Stamps:
         return bool(image_id(tag)) and self._known.get(tag) == [inputs, image_id(tag)]
 
     def set(self, tag: str, inputs: str) -> None:
-        before, self._known[tag] = self._known.get(tag, ["", ""])[1], [inputs, image_id(tag)]
-        if before != self._known[tag][1]:
+        """It has just been built, from these."""
+        self.put(tag, inputs, image_id(tag))
+
+    def put(self, tag: str, inputs: str, image: str) -> None:
+        """From here on the tag is this image, made from these."""
+        before, self._known[tag] = self._known.get(tag, ["", ""])[1], [inputs, image]
+        if before != image:
             Former(self._path.with_name("former-images.json")).add(before)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         draft = self._path.with_suffix(".part")
         draft.write_text(json.dumps(self._known, indent=1, sort_keys=True), encoding="utf-8")
         draft.replace(self._path)
+
+    def present(self) -> dict[str, tuple[str, str]]:
+        """Tag -> (inputs, id) of all that were built here and that Docker has.
+
+        Where Docker's is another one than was built here, nobody knows from what: its inputs are "".
+        """
+        found = {tag: (known, image_id(tag)) for tag, known in self._known.items()}
+        return {tag: (known[0] if known[1] == image else "", image) for tag, (known, image) in found.items() if image}
 
 
 def build_foundation(values: Mapping[str, str]) -> int:
@@ -160,7 +173,9 @@ def _inputs(build: Mapping[str, Any]) -> str:
     """Everything that a service's build section names, contents included."""
     context = Path(build["context"])
     dockerfile = context / build.get("dockerfile", "Dockerfile")
-    described = json.dumps({**build, "secrets": None}, sort_keys=True)
+    # The same wherever the checkout lies.
+    where = os.path.relpath(context, paths.ROOT)
+    described = json.dumps({**build, "context": where, "secrets": None}, sort_keys=True)
     return f"{described} {_content(dockerfile.resolve())} {digest_of(context)}"
 
 

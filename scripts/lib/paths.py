@@ -17,6 +17,8 @@ SECRETS = STATE / "secrets"
 WIREGUARD = STATE / "wireguard"
 STAMPS = STATE / "stamps"
 LOGS = STATE / "logs"
+# There while `make upgrade` is at work, or was killed: see upgrading.py.
+UPGRADE_JOURNAL = STATE / "upgrade" / "journal.json"
 
 MODELS = ROOT / "models"
 CATALOG = MODELS / "catalog.toml"

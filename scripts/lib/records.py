@@ -16,7 +16,7 @@ from pathlib import Path
 
 from scripts.lib.download import sha256_of
 
-_NAME = ".records.json"
+NAME = ".records.json"
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def of(path: Path, *, sha256: str = "", source: str = "", commit: str = "") -> R
 def read(folder: Path) -> dict[str, Record]:
     """{file: Record}; empty where there are none, or they cannot be read."""
     try:
-        told = json.loads((folder / _NAME).read_text(encoding="utf-8"))
+        told = json.loads((folder / NAME).read_text(encoding="utf-8"))
         return {str(name): Record(**fields) for name, fields in told.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
@@ -50,13 +50,13 @@ def read(folder: Path) -> dict[str, Record]:
 def put(folder: Path, records: Mapping[str, Record]) -> None:
     """Add these to those that there are, in one step. One writer at a time: see scripts.lib.fetch."""
     known = {name: record for name, record in read(folder).items() if (folder / name).exists()} | dict(records)
-    descriptor, draft = tempfile.mkstemp(dir=folder, prefix=_NAME)
+    descriptor, draft = tempfile.mkstemp(dir=folder, prefix=NAME)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump({name: asdict(known[name]) for name in sorted(known)}, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
     Path(draft).chmod(0o644)
-    Path(draft).replace(folder / _NAME)
+    Path(draft).replace(folder / NAME)
 
 
 def unchanged(folder: Path, names: Iterable[str], sha256: Mapping[str, str] | None = None) -> bool:

@@ -124,16 +124,26 @@ class Piped:
 
 
 @contextmanager
-def piped(command: Sequence[str], *, env: Mapping[str, str | None] | None = None) -> Iterator[Piped]:
-    """Run a command and read its stdout, bytes. It is ended where its block is left before all of that is read."""
+def piped(
+    command: Sequence[str], *, env: Mapping[str, str | None] | None = None, held: bool = False
+) -> Iterator[Piped]:
+    """Run a command and read its stdout, bytes. It is ended where its block is left before all of that is read.
+
+    `held`: its stdin begins with an empty line and ends when the block does, or this program, in whatever way. That is
+    for one in a container, where neither a signal nor a closed pipe gets to: Docker takes what nobody reads any more.
+    """
     with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=environment(env)
-        )
+        given = subprocess.PIPE if held else subprocess.DEVNULL
+        process = subprocess.Popen(command, stdin=given, stdout=subprocess.PIPE, stderr=errors, env=environment(env))
         if process.stdout is None:
             raise RuntimeError("no pipe")
         running = Piped(process.stdout)
         try:
+            if process.stdin:
+                # One that has ended already says why in its own words.
+                with suppress(BrokenPipeError):
+                    process.stdin.write(b"\n")
+                    process.stdin.flush()
             yield running
             # Who stops reading early ends it as `head` does; who has read all waits for its last word.
             process.stdout.close()
@@ -141,6 +151,9 @@ def piped(command: Sequence[str], *, env: Mapping[str, str | None] | None = None
                 process.wait(_LAST_WORD_S)
         finally:
             process.stdout.close()
+            if process.stdin:
+                with suppress(BrokenPipeError):
+                    process.stdin.close()
             # What sudo runs cannot be ended from here; it ends where it writes to nobody.
             with suppress(PermissionError):
                 process.terminate()

@@ -29,7 +29,7 @@ DRAIN_S = 180.0
 _POLL_S = 0.5
 _TELL_EVERY_S = 10.0
 # Loading a large model from a slow disk goes on while it reads its first prompt.
-_TRIAL_TIMEOUT_S = 600.0
+TRIAL_TIMEOUT_S = 600.0
 _BEFORE = paths.STATE / "before-model.env"
 
 
@@ -97,7 +97,7 @@ class Switch:
         resolve.write(dict(old), self._before)
         resolve.write(dict(new), self._resolved)
         self._start("engine")
-        log.ok(f"it answers: {self._command('try-engine', timeout=_TRIAL_TIMEOUT_S).strip()!r}")
+        log.ok(f"it answers: {self._command('try-engine', timeout=TRIAL_TIMEOUT_S).strip()!r}")
 
     def _take_over(self, old: Mapping[str, str], new: Mapping[str, str], env: Mapping[str, str]) -> None:
         text = settings.read(self._env_file)

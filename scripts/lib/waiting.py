@@ -21,9 +21,10 @@ _RESTARTS = 4
 _READY_PATIENCE_S = 60.0
 
 
-def start(compose: Compose) -> int:
+def start(compose: Compose, *, without: str = "") -> int:
     """`docker compose up -d`, with a line for each service as it becomes healthy. Returns how many were started anew.
 
+    The service `without`, which none of the others needs, is left as it is.
     Failure `service.unhealthy` names the services that did not, after their last log lines.
     """
     before = compose.containers()
@@ -33,7 +34,9 @@ def start(compose: Compose) -> int:
     for service in sorted((PROFILES.keys() & listed | {"engine"}) - expected):
         # What ran here until now belongs to no profile any more, and Compose would leave it.
         compose.ask("--profile", PROFILES[service], "rm", "--stop", "--force", service)
-    containers = _up(compose, ["--remove-orphans"], expected, before)
+    expected -= {without}
+    named = sorted(expected) if without else []
+    containers = _up(compose, ["--remove-orphans", *named], expected, before)
     return sum(container.id not in running for container in containers)
 
 

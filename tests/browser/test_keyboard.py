@@ -6,22 +6,10 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Visits
+from tests.browser.keyboard import FOCUSED, focused, kept
 from tests.browser.stage import Stage
-from tests.browser.widget import Widget, until
+from tests.browser.widget import Widget
 from tests.doubles.koboldcpp import KoboldcppDouble
-
-_FOCUSED = """() => {
-  let active = document.activeElement;
-  while (active?.shadowRoot?.activeElement) active = active.shadowRoot.activeElement;
-  const root = active?.getRootNode();
-  const place = [...root.querySelectorAll('*')].indexOf(active);
-  return [active.localName, active.dataset.action || active.className || active.id, String(place)];
-}"""
-
-
-def _focused(widget: Widget) -> tuple[str, str]:
-    name, which, _ = widget.page.evaluate(_FOCUSED)
-    return str(name), str(which)
 
 
 def _tab_to(widget: Widget, which: str, backwards: bool = False) -> None:
@@ -29,7 +17,7 @@ def _tab_to(widget: Widget, which: str, backwards: bool = False) -> None:
     seen = []
     for _ in range(40):
         widget.page.keyboard.press("Shift+Tab" if backwards else "Tab")
-        seen.append(_focused(widget)[1])
+        seen.append(focused(widget)[1])
         if which in seen[-1].split():
             return
     raise AssertionError(f"{which} cannot be reached; passed by {seen}")
@@ -61,7 +49,7 @@ def test_a_conversation_without_a_mouse(stage: Stage, visits: Visits) -> None:
     assert stored == {"rating": "up", "comment": "Quick."}
     _tab_to(widget, "menu", backwards=True)
     keyboard.press("Enter")
-    assert _focused(widget)[1] == "new"
+    assert focused(widget)[1] == "new"
     keyboard.press("Escape")
     expect(widget.part(".menu")).to_be_hidden()
     expect(widget.part(".menu-button")).to_be_focused()
@@ -82,7 +70,7 @@ def test_the_focus_goes_from_top_to_bottom_and_out_again(visits: Visits) -> None
     passed: list[tuple[str, str, str]] = []
     for _ in range(30):
         widget.page.keyboard.press("Tab")
-        name, which, place = widget.page.evaluate(_FOCUSED)
+        name, which, place = widget.page.evaluate(FOCUSED)
         if name == "body" or which == "before":
             break
         order.append(which)
@@ -100,13 +88,22 @@ def test_on_a_phone_the_focus_stays_inside(visits: Visits) -> None:
         seen = set()
         for _ in range(14):
             widget.page.keyboard.press(key)
-            name, which = _focused(widget)
+            name, which = focused(widget)
             assert name != "body" and which != "own", f"{key} left the panel"
             seen.add(which)
         assert len(seen) >= 4, f"{key} moves between {seen} only"
 
 
-@pytest.mark.parametrize("opened", ["menu", "history", "mail", "delete", "edit"])
+OPENED = {
+    "menu": ".menu [data-action=new]",
+    "history": ".history [data-action=back]",
+    "email": ".mail [data-action=mail-open]",
+    "delete": ".side [data-action=keep]",
+    "edit": ".composer textarea",
+}
+
+
+@pytest.mark.parametrize("opened", OPENED)
 def test_escape_leaves_one_thing_at_a_time(visits: Visits, opened: str) -> None:
     widget = visits.homepage(bot="shop").open()
     widget.ask("Hello?")
@@ -115,13 +112,13 @@ def test_escape_leaves_one_thing_at_a_time(visits: Visits, opened: str) -> None:
     elif opened == "edit":
         widget.action("edit").click()
     else:
-        widget.choose({"mail": "email"}.get(opened, opened))
-        until(lambda: _focused(widget)[0] in ("button", "a", "input"), widget.page)
+        widget.choose(opened)
+    expect(widget.part(OPENED[opened])).to_be_focused()
     widget.page.keyboard.press("Escape")
     expect(widget.panel).to_be_visible()
     expect(widget.part(".log")).to_be_visible()
     expect(widget.part(".menu")).to_be_hidden()
-    assert _focused(widget)[0] != "body", "the focus is lost"
+    kept(widget)
     widget.page.keyboard.press("Escape")
     expect(widget.panel).to_be_hidden()
     expect(widget.launcher).to_be_focused()
@@ -133,13 +130,13 @@ def test_the_focus_survives_what_is_pressed(visits: Visits) -> None:
     widget.part(".quick button").first.focus()
     widget.page.keyboard.press("Enter")
     widget.reaches("done")
-    assert _focused(widget)[0] != "body"
+    assert focused(widget)[0] != "body"
     widget.action("retry", ".message.bot").focus()
     widget.page.keyboard.press("Enter")
     widget.reaches("done")
-    assert _focused(widget)[0] != "body"
+    assert focused(widget)[0] != "body"
     widget.choose("new")
-    assert _focused(widget)[0] == "textarea"
+    assert focused(widget)[0] == "textarea"
 
 
 def test_a_running_answer_can_be_stopped_from_the_keyboard(visits: Visits, slow: KoboldcppDouble) -> None:
@@ -159,4 +156,4 @@ def test_the_mouse_can_close_it_and_the_page_gets_its_focus_back(visits: Visits)
     expect(widget.field).to_be_focused()
     widget.page.evaluate("() => ChatWidget.close()")
     expect(widget.panel).to_be_hidden()
-    assert _focused(widget)[0] != "body", "closed by script, the focus fell to the page's start"
+    assert focused(widget)[0] != "body", "closed by script, the focus fell to the page's start"

@@ -30,8 +30,8 @@ RECOVERY_TIMEOUT_S = 90
 class Appliance:
     """One checkout of the project and the stack that its `make up` started."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, project: str = PROJECT) -> None:
+        self.folder, self.project = folder, project
         self.key = ""
         self.up_output = ""
         self.up_seconds = 0.0
@@ -47,7 +47,7 @@ class Appliance:
         return subprocess.run(
             [*before, "make", "--no-print-directory", *words],
             cwd=self.folder,
-            env={**os.environ, "COMPOSE_PROJECT_NAME": PROJECT, "CI": "true", **environment},
+            env={**os.environ, "COMPOSE_PROJECT_NAME": self.project, "CI": "true", **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -58,7 +58,7 @@ class Appliance:
 
     def containers(self) -> dict[str, dict[str, Any]]:
         """service -> `docker inspect` of its container."""
-        ids = docker("ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={PROJECT}").split()
+        ids = docker("ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={self.project}").split()
         found = json.loads(docker("inspect", *ids)) if ids else []
         return {each["Config"]["Labels"]["com.docker.compose.service"]: each for each in found}
 
@@ -128,11 +128,12 @@ def clean_copy(target: Path) -> Path:
 
 def remove(appliance: Appliance) -> None:
     """Ends the test stack with its volumes; nothing of another project is touched."""
-    ids = docker("ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={PROJECT}").split()
+    own = f"label=com.docker.compose.project={appliance.project}"
+    ids = docker("ps", "--all", "--quiet", "--filter", own).split()
     if ids:
         docker("rm", "--force", "--volumes", *ids)
     for kind in ("volume", "network"):
-        named = docker(kind, "ls", "--quiet", "--filter", f"label=com.docker.compose.project={PROJECT}").split()
+        named = docker(kind, "ls", "--quiet", "--filter", own).split()
         if named:
             docker(kind, "rm", *named)
 

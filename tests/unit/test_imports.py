@@ -27,11 +27,13 @@ ALLOWED = {
         "admins_commands",
         "data_commands",
         "model_commands",
+        "trial_commands",
         "sources_commands",
         "worker",
     ),
     "findings": (),
     "model_commands": ("building", "findings", "settings", "core"),
+    "trial_commands": ("parts", "findings", "settings"),
     "admins_commands": ("findings", "settings", "parts", "core"),
     # A composition root too: of what is carried away and brought back.
     "data_commands": ("building", "findings", "settings", "core", "adapters"),

@@ -61,6 +61,11 @@ class MongoKeys:
             keys.update_one({"_id": key_id, "revoked_at": None}, {"$set": {"revoked_at": moment}})
             return keys.count_documents({"_id": key_id}, limit=1) == 1
 
+    def remove(self, key_id: str) -> None:
+        """See core.ports.KeyStore."""
+        with self._database.collection("keys") as keys:
+            keys.delete_one({"_id": key_id})
+
     def used(self, key_id: str, moment: datetime) -> None:
         """See core.ports.KeyStore. $max: what two processes note arrives in any order."""
         with self._database.collection("keys") as keys:

@@ -128,6 +128,10 @@ class Keyring:
         if not _ID.fullmatch(key_id) or not self._store.revoke(key_id, now()):
             raise _unknown(key_id)
 
+    def forget(self, key_id: str) -> None:
+        """Take away a key that was made for a moment; one that somebody had is revoked, so that it stays listed."""
+        self._store.remove(key_id)
+
     def _record(self, key: str, *, guessing: bool) -> KeyRecord:
         shape = _SHAPE.fullmatch(key)
         if not shape:

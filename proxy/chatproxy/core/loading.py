@@ -7,17 +7,17 @@ schema version comes last of all documents, so a database that was filled by hal
 from __future__ import annotations
 
 import hashlib
-import json
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 from chatproxy.core import vector_lines
-from chatproxy.core.carried import FORMAT, Refused
+from chatproxy.core.carried import Refused
 from chatproxy.core.carried_ports import Refill, StoredVectors
 from chatproxy.core.ingest import entries
 from chatproxy.core.knowledge_ports import WordsIndex
+from chatproxy.core.told import broken, read_told
 from chatproxy.core.vector_sums import VectorSums
 from chatproxy.errors import Unhealthy
 
@@ -30,7 +30,6 @@ _LONGEST_DOCUMENT = (16 << 20) + (16 << 10)
 _LONGEST_JSON = 256 << 20
 # Each write of the word index ends with a merge of what is there.
 _WORDS_AT_ONCE = 2000
-_ANOTHER = "restore another archive; this one was changed, or broke off when it was written"
 
 
 class Loading:
@@ -81,20 +80,20 @@ class Loading:
                 for number, member in enumerate(members):
                     content = members.extractfile(member)
                     if content is None:
-                        raise _broken(f"{member.name} is no file")
+                        raise broken(f"{member.name} is no file")
                     if number == 0:
                         self._begin(member.name, content)
                     else:
                         self._member(member.name, content)
         except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-            raise _broken(f"its members cannot be read: {error}") from error
+            raise broken(f"its members cannot be read: {error}") from error
         self._end()
 
     # --- members ----------------------------------------------------------------------------------------------------
 
     def _begin(self, name: str, content: IO[bytes]) -> None:
         if name != "data.json":
-            raise _broken(f"{name} comes before data.json")
+            raise broken(f"{name} comes before data.json")
         self._told = read_told(content.read(_LONGEST_JSON))
         if self._told["schema"] > self._refill.known_schema:
             raise Refused(
@@ -115,13 +114,13 @@ class Loading:
         elif folder == "vectors" and file.endswith(".jsonl.gz"):
             self._shelve(file.removesuffix(".jsonl.gz"), unpacked(content))
         else:
-            raise _broken(f"{name} is no part of the data")
+            raise broken(f"{name} is no part of the data")
 
     def _make(self, file: str, content: Iterator[bytes]) -> None:
         described = b"".join(content)
         name, is_view = self._refill.make(described)
         if name not in (self._views if is_view else self._collections):
-            raise _broken(f"data.json does not tell of the collection {name}")
+            raise broken(f"data.json does not tell of the collection {name}")
         if is_view:
             self._views.discard(name)
         else:
@@ -130,7 +129,7 @@ class Loading:
     def _fill(self, file: str, content: Iterator[bytes]) -> None:
         name = self._made.pop(file, None)
         if name is None:
-            raise _broken(f"there is no description in front of {file}")
+            raise broken(f"there is no description in front of {file}")
         told, total, count, size = self._collections.pop(name), hashlib.sha256(), 0, 0
         for documents in _batches(content, name):
             for document in documents:
@@ -139,7 +138,7 @@ class Loading:
             count += len(documents)
             self._refill.put(name, documents)
         if (count, size, total.hexdigest()) != (told["documents"], told["bytes"], told["sha256"]):
-            raise _broken(f"{name} has {count} documents, and not the {told['documents']} of data.json as they were")
+            raise broken(f"{name} has {count} documents, and not the {told['documents']} of data.json as they were")
         self._refill.index(name)
 
     def _shelve(self, collection: str, content: Iterator[bytes]) -> None:
@@ -158,24 +157,24 @@ class Loading:
             try:
                 key, numbers = vector_lines.read(line)
             except ValueError:
-                raise _broken(f"a vector of {collection} cannot be read") from None
+                raise broken(f"a vector of {collection} cannot be read") from None
             vectors[key] = numbers
             if len(vectors) == _PUT_AT_ONCE:
                 _put(shelf, collection, vectors, sums)
                 vectors = {}
         _put(shelf, collection, vectors, sums)
         if (sums.count, sums.told()["sha256"]) != (told["count"], told["sha256"]):
-            raise _broken(f"{collection} has {sums.count} vectors, and not the {told['count']} of data.json")
+            raise broken(f"{collection} has {sums.count} vectors, and not the {told['count']} of data.json")
         shelf.finish(collection)
 
     # --- the end ----------------------------------------------------------------------------------------------------
 
     def _end(self) -> None:
         if not self._told:
-            raise _broken("there is nothing in it")
+            raise broken("there is nothing in it")
         missing = [*self._collections, *self._views, *self._shelves]
         if missing:
-            raise _broken(f"data.json tells of {', '.join(sorted(missing)[:5])}, which did not come")
+            raise broken(f"data.json tells of {', '.join(sorted(missing)[:5])}, which did not come")
         for collection, told in sorted(self._told["vectors"].items()):
             if not told["whole"]:
                 # Found unfinished, it is what the worker makes anew of itself.
@@ -193,31 +192,6 @@ class Loading:
         while chunks := self._refill.chunks(after, _WORDS_AT_ONCE):
             self._words.put(entries(chunks))
             after = chunks[-1].id
-
-
-def read_told(text: bytes) -> dict[str, Any]:
-    """What is in data.json. Raises Refused where that cannot be what core/dumping.py wrote."""
-    try:
-        told = json.loads(text)
-        if told["format"] != FORMAT:
-            raise Refused(
-                "restore.newer",
-                f"the archive's data are of format {told['format']}, this program knows {FORMAT}",
-                "`make upgrade` first, then restore",
-            )
-        whole = [told["schema"], told["collections"]["schema"]["documents"]]
-        whole += [each[name] for each in told["collections"].values() for name in ("documents", "bytes")]
-        whole += [each["count"] for each in told["vectors"].values()]
-        if not all(type(number) is int and number >= 0 for number in whole) or not all(whole[:2]):
-            raise ValueError  # noqa: TRY301
-        texts = [each[name] for each in told["vectors"].values() if each["whole"] for name in ("sha256", "model")]
-        texts += [each["sha256"] for each in told["collections"].values()]
-        texts += told["views"]
-        if not all(isinstance(each, str) for each in texts):
-            raise TypeError  # noqa: TRY301
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise _broken("its data.json cannot be read") from None
-    return dict(told)
 
 
 def unpacked(content: IO[bytes]) -> Iterator[bytes]:
@@ -242,7 +216,7 @@ def _batches(content: Iterator[bytes], name: str) -> Iterator[list[bytes]]:
         while len(waiting) - begin >= 4:
             length = int.from_bytes(waiting[begin : begin + 4], "little", signed=True)
             if not 5 <= length <= _LONGEST_DOCUMENT:
-                raise _broken(f"a document of {name} is none")
+                raise broken(f"a document of {name} is none")
             if len(waiting) - begin < length:
                 break
             batch.append(bytes(waiting[begin : begin + length]))
@@ -253,7 +227,7 @@ def _batches(content: Iterator[bytes], name: str) -> Iterator[list[bytes]]:
                 batch, size = [], 0
         del waiting[:begin]
     if waiting:
-        raise _broken(f"{name} breaks off in the middle of a document")
+        raise broken(f"{name} breaks off in the middle of a document")
     if batch:
         yield batch
 
@@ -271,7 +245,3 @@ def _put(shelf: StoredVectors, collection: str, vectors: dict[str, bytes], sums:
     if vectors:
         sums.add(vectors)
         shelf.put(collection, {key: vector_lines.unpacked(numbers) for key, numbers in vectors.items()})
-
-
-def _broken(fact: str) -> Refused:
-    return Refused("restore.archive_broken", f"the archive is not whole: {fact}", _ANOTHER)

@@ -144,7 +144,8 @@ class KeyStore(Protocol):
 
     def revoke(self, key_id: str, moment: datetime) -> bool:
         """Returns False where there is no such key."""
-        ...
+
+    def remove(self, key_id: str) -> None: ...
 
     def used(self, key_id: str, moment: datetime) -> None:
         """Note that the key has just been used."""

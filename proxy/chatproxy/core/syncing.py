@@ -76,8 +76,8 @@ class Syncing:
         return ended
 
     def outdated(self) -> bool:
-        """Whether vectors are those of another model than the present one, so that a rebuild is needed."""
-        return bool(self._fits() & {"foreign", "unfinished"})
+        """Whether vectors are those of another model than the present one, or are not there: a rebuild is needed."""
+        return bool(self._fits() & {"foreign", "unfinished", "absent"})
 
     # --- websites ---------------------------------------------------------------------------------------------------
 

@@ -180,7 +180,8 @@ class Working:
             self._stop.wait(_LOOKS_EVERY_S)
 
     def _rebuild_if_outdated(self) -> None:
-        """With another embedding model all vectors are made anew, once: a rebuild that was cancelled stays so."""
+        """With another embedding model, or an empty Chroma, all vectors are made anew, once: a rebuild that was
+        cancelled stays so."""
         try:
             outdated = self._syncing.outdated()
         except ChatProxyError as error:
@@ -188,7 +189,7 @@ class Working:
             return
         if outdated and not self._outdated:
             job = self._library.rebuild()
-            _log.info("the embedding model is another one: job %s makes all vectors anew", job.id)
+            _log.info("vectors are missing, or another embedding model's: job %s makes all anew", job.id)
         self._outdated = outdated
 
     def _do(self, job: Job) -> None:

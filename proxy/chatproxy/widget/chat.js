@@ -3,7 +3,7 @@
  *
  * A message is {role, text, html, state, id, ...}. An answer's `state` is waiting | queued | streaming | done |
  * cancelled | interrupted | error. Views hear of changes through `listener(kind, message)`: "added", "changed" (with
- * what), "text" (more of it), "cleared" and "connection".
+ * what), "text" (more of it), "rated", "cleared" and "connection".
  */
 import { ApiError } from "./api.js";
 import { length } from "./dom.js";
@@ -108,7 +108,7 @@ export class Chat {
     const body = rating ? { rating, comment } : { rating: null };
     await this.api.json("POST", `/api/v1/messages/${answer.id}/feedback`, body);
     answer.rating = rating;
-    this.listener("changed", answer);
+    this.listener("rated", answer);
   }
 
   async list() {

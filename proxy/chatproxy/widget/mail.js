@@ -5,22 +5,34 @@ import { errorText } from "./message.js";
 // What browsers and mail programs take of an address line, in characters as they are encoded.
 const LONGEST_BODY = 1800;
 
+/** `done(text)` closes the dialog where it is still open, `cancel` at once. */
+export function dialog({ api, bot, chat, t, title }, cancel, done) {
+  if (!bot.handoff.smtp)
+    return mailLink(t, bot.handoff.email, t("mail_subject", { name: title.textContent }), chat.messages, cancel);
+  const path = `/api/v1/conversations/${chat.conversation}/handoff`;
+  return mailForm(t, (body) => api.json("POST", path, body), done, cancel);
+}
+
 /** The server sends the conversation; `send({email, note})` asks it to. */
-export function MailForm(t, send, sent, cancel) {
+function mailForm(t, send, sent, cancel) {
   const email = h("input", { type: "email", required: true, autocomplete: "email" });
   const note = h("textarea", { rows: 3, maxlength: 2000 });
   const failed = h("p.failed", { role: "alert" });
   const button = h("button", { type: "submit", "data-action": "mail-send" }, t("mail_send"));
+  let sending = false;
+  // A button that is disabled has no focus, and takes no Escape.
+  const under = (way) => button.setAttribute("aria-disabled", (sending = way));
   const onsubmit = async (event) => {
     event.preventDefault();
-    button.disabled = true;
+    if (sending) return;
+    under(true);
     try {
       await send({ email: email.value, note: note.value.trim() || undefined });
       sent(t("mail_sent"));
     } catch (error) {
       failed.textContent = errorText(t, error);
     } finally {
-      button.disabled = false;
+      under(false);
     }
   };
   return h(
@@ -35,7 +47,7 @@ export function MailForm(t, send, sent, cancel) {
 }
 
 /** The visitor's own mail program sends it. */
-export function mailLink(t, address, subject, messages, cancel) {
+function mailLink(t, address, subject, messages, cancel) {
   const lines = messages
     .filter(({ text }) => text)
     .map(({ role, text }) => `${role === "user" ? t("you") : ">"}: ${text}`);

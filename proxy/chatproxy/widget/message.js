@@ -3,6 +3,7 @@ import { h, icon, iconButton, setHtml } from "./dom.js";
 
 const COPIED_FOR = 1500; // ms
 const SAFE = /^(https?|mailto):/i;
+const RATINGS = ["up", "down"];
 const ENDED = new Set(["done", "cancelled", "interrupted", "error"]);
 
 export class MessageView {
@@ -67,6 +68,15 @@ export class MessageView {
       this.text.textContent = message.text;
     }
     this.more.replaceChildren(...this.#sources(), this.#actions());
+    this.rated();
+  }
+
+  /** Which thumb is pressed; nothing else is drawn anew, as somebody may be at it. */
+  rated() {
+    for (const rating of RATINGS)
+      this.more
+        .querySelector(`[data-action=${rating}]`)
+        ?.setAttribute("aria-pressed", String(this.message.rating === rating));
   }
 
   /** What is told about the message beside its text. */
@@ -105,11 +115,7 @@ export class MessageView {
     if (message.role === "user") bar.append(iconButton("edit", t("edit"), () => acts.edit(message)));
     else bar.append(iconButton("retry", t(message.state === "done" ? "again" : "retry"), () => acts.retry(message)));
     if (message.role === "bot" && message.id && message.text) {
-      for (const rating of ["up", "down"]) {
-        const button = iconButton(rating, t(rating), () => this.#rate(rating));
-        button.setAttribute("aria-pressed", String(message.rating === rating));
-        bar.append(button);
-      }
+      for (const rating of RATINGS) bar.append(iconButton(rating, t(rating), () => this.#rate(rating)));
     }
     return bar;
   }
@@ -124,31 +130,8 @@ export class MessageView {
   async #rate(pressed) {
     const rating = this.message.rating === pressed ? null : pressed;
     if (!(await this.acts.rate(this.message, rating))) return;
-    this.element.querySelector(`[data-action=${pressed}]`).focus();
-    if (rating) this.#askComment(rating);
-  }
-
-  #askComment(rating) {
-    const { t } = this;
-    const field = h("textarea", { rows: 2, maxlength: 2000, "aria-label": t("comment"), placeholder: t("comment") });
-    const form = h(
-      "form.comment",
-      {
-        onsubmit: async (event) => {
-          event.preventDefault();
-          const comment = field.value.trim();
-          if (!comment || (await this.acts.rate(this.message, rating, comment))) {
-            form.remove();
-            this.acts.announce(t("thanks"));
-            this.element.querySelector(`[data-action=${rating}]`)?.focus();
-          }
-        },
-      },
-      field,
-      h("button", { type: "submit" }, t("comment_send")),
-    );
-    this.more.append(form);
-    form.scrollIntoView({ block: "nearest" });
+    // Without it the rating stands all the same.
+    import("./comment.js").then(({ offer }) => offer(this), () => {});
   }
 }
 

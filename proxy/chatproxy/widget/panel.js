@@ -5,6 +5,7 @@ import { h, iconButton } from "./dom.js";
 import { MessageView, errorText } from "./message.js";
 
 const NEAR_THE_END = 80; // px: who is as near as this follows what comes
+const FIRST = "input, a, [data-action=keep]"; // of what is open
 const ROOMY = matchMedia("(min-width: 800px)"); // style.css has the same
 
 export class Panel {
@@ -39,10 +40,22 @@ export class Panel {
     if (this.beside) this.#refreshHistory();
   }
 
+  /** To where one goes on: in what is open, else where one writes. */
   focus() {
+    const { consent, composer, log, side, history } = this;
     // A phone's keyboard would cover what there is to read.
-    const readFirst = matchMedia("(pointer: coarse)").matches || this.composer.element.hidden;
-    (readFirst ? (this.consent.querySelector("button") ?? this.log) : this.composer.field).focus();
+    const field = !matchMedia("(pointer: coarse)").matches && composer.field;
+    const places = [side.querySelector(FIRST), !this.beside && history.firstChild, consent.lastChild, field, log];
+    places.find((place) => place && place.checkVisibility())?.focus();
+  }
+
+  /** What has the focus may go away with `act`, which is nothing that the visitor does: then the focus is led on. */
+  #keepFocus(act) {
+    const had = this.element.getRootNode().activeElement;
+    const done = act();
+    // By the attribute, because asking for what is seen would lay the page out at each token.
+    if (had && (!had.isConnected || had.closest("[hidden]"))) this.focus();
+    return done;
   }
 
   /** What cannot be asked now (the consent is missing, an answer is under way) waits in the field. */
@@ -74,6 +87,7 @@ export class Panel {
       const { scrollHeight, scrollTop, clientHeight } = this.log;
       this.#following = scrollHeight - scrollTop - clientHeight < NEAR_THE_END;
     });
+    this.list = h("div");
     this.history = h("nav.history", { "aria-label": t("history") });
     this.side = h("section.side", { hidden: true });
     this.quick = h("div.quick", { hidden: true });
@@ -91,12 +105,19 @@ export class Panel {
       : h("section.panel", { role: "dialog", "aria-labelledby": "title" });
     element.append(header, talk, this.announcer);
     const place = () => {
+      const [action, act] = this.beside ? ["new", () => this.#new()] : ["back", () => this.#back()];
+      const button = h("button", { type: "button", "data-action": action, onclick: act }, t(action));
+      this.list.replaceChildren();
+      this.history.replaceChildren(button, this.list);
       this.history.hidden = !this.beside;
       if (this.beside) header.after(this.history);
       else this.log.after(this.history);
     };
     place();
-    ROOMY.addEventListener("change", () => (place(), this.#show(this.log), this.begun && this.#refreshHistory()));
+    ROOMY.addEventListener("change", () => {
+      this.#keepFocus(() => (place(), this.#show(this.log)));
+      if (this.begun) this.#refreshHistory();
+    });
     element.addEventListener("keydown", (event) => this.#key(event));
     element.addEventListener("click", (event) => {
       const path = event.composedPath();
@@ -115,7 +136,8 @@ export class Panel {
     this.composer.most = bot.max_message;
     this.log.replaceChildren();
     this.#views.clear();
-    this.chat = new Chat(this.api, this.store, bot.id, (kind, message) => this.#hear(kind, message));
+    const hear = (kind, message) => this.#keepFocus(() => this.#hear(kind, message));
+    this.chat = new Chat(this.api, this.store, bot.id, hear);
     if (this.page && bots.length > 1 && !this.bots.querySelector("select")) {
       const choices = bots.map(({ id, name }) => h("option", { value: id, selected: id === bot.id }, name));
       this.bots.append(h("select", { onchange: (event) => this.#switch(event.target.value) }, ...choices));
@@ -135,7 +157,8 @@ export class Panel {
   async #switch(bot, conversation = null) {
     this.chat.stop();
     await this.#try(async () => {
-      this.#use(await this.api.describe(bot));
+      const config = await this.api.describe(bot);
+      this.#keepFocus(() => this.#use(config));
       this.bots.querySelector("select").value = bot;
       await (conversation ? this.chat.load(conversation) : this.chat.restore());
     });
@@ -180,6 +203,7 @@ export class Panel {
     if (kind === "added") this.#added(message);
     else if (kind === "text") view?.grown();
     else if (kind === "changed") view?.changed();
+    else if (kind === "rated") view?.rated();
     else if (kind === "removed") (view?.element.remove(), this.#views.delete(message));
     else if (kind === "connection") this.#tell(message ? this.t(navigator.onLine ? "reconnecting" : "offline") : "");
     else if (kind === "ended") this.#ended(message);
@@ -252,18 +276,15 @@ export class Panel {
     this.menu.hidden = !open;
     this.menuButton.setAttribute("aria-expanded", String(open));
     if (!open) return;
+    // The menu stays, and with it the focus, until there is what was chosen.
     const item = (action, act) =>
-      h(
-        "button",
-        { type: "button", "data-action": action, onclick: () => (this.#toggleMenu(false), act()) },
-        t(action),
-      );
+      h("button", { type: "button", "data-action": action, onclick: () => this.#try(act) }, t(action));
     const items = [];
     if (chat) {
       items.push(item("new", () => this.#new()));
       if (!this.beside) items.push(item("history", () => this.#showHistory()));
-      if (this.bot.handoff && chat.messages.length) items.push(item("email", () => this.#try(() => this.#mail())));
-      items.push(item("delete", () => this.#askDelete()));
+      if (this.bot.handoff && chat.messages.length) items.push(item("email", () => this.#open(import("./mail.js"))));
+      items.push(item("delete", () => this.#open(import("./delete.js"))));
     }
     this.menu.replaceChildren(...items);
     this.menu.querySelector("button")?.focus();
@@ -275,8 +296,9 @@ export class Panel {
     this.focus();
   }
 
-  /** One of log, side and (in the widget) history is seen. */
+  /** One of log, side and (in the widget) history is seen; the focus is the caller's to place. */
   #show(part) {
+    this.#toggleMenu(false);
     this.log.hidden = part !== this.log;
     this.side.hidden = part !== this.side;
     if (!this.beside) this.history.hidden = part !== this.history;
@@ -288,66 +310,47 @@ export class Panel {
     this.focus();
   }
 
-  async #mail() {
-    const { t, bot, chat } = this;
-    const { MailForm, mailLink } = await import("./mail.js");
-    const cancel = () => this.#back();
-    const sent = (text) => (this.#tell(text), this.#back());
-    const form = bot.handoff.smtp
-      ? MailForm(
-          t,
-          (body) => this.api.json("POST", `/api/v1/conversations/${chat.conversation}/handoff`, body),
-          sent,
-          cancel,
-        )
-      : mailLink(t, bot.handoff.email, t("mail_subject", { name: this.title.textContent }), chat.messages, cancel);
-    this.side.replaceChildren(form);
+  /** Show what a module makes, in the log's place; it gets ways back: at a press, and once what it is for is done. */
+  async #open(module) {
+    const { dialog } = await module;
+    if (this.menu.hidden) return; // the visitor has turned to something else
+    const done = (text) => {
+      this.#tell(text);
+      if (this.beside) this.#refreshHistory();
+      if (made.isConnected && !this.side.hidden) this.#keepFocus(() => this.#show(this.log));
+    };
+    const made = dialog(this, () => this.#back(), done);
+    this.side.replaceChildren(made);
     this.#show(this.side);
-    form.querySelector("input, a").focus();
-  }
-
-  #askDelete() {
-    const { t } = this;
-    const gone = () =>
-      this.#try(async () => {
-        await this.chat.deleteAll();
-        if (this.beside) this.#refreshHistory();
-        this.#back();
-        this.#tell(t("deleted"));
-      });
-    const yes = h("button.danger", { type: "button", "data-action": "delete-all", onclick: gone }, t("delete"));
-    const no = h("button", { type: "button", "data-action": "keep", onclick: () => this.#back() }, t("keep"));
-    this.side.replaceChildren(h("p", {}, t("delete_sure")), h("div.buttons", {}, yes, no));
-    this.#show(this.side);
-    no.focus();
+    this.focus();
   }
 
   async #showHistory() {
+    this.list.replaceChildren();
     this.#show(this.history);
+    this.focus();
     await this.#refreshHistory();
-    this.history.querySelector("button").focus();
   }
 
   async #refreshHistory() {
-    const { t, chat, beside } = this;
+    const { t, chat } = this;
     let conversations = [];
     // Who has never asked anything has no history, and needs no token to learn that.
     if (this.store.get("token")) await this.#try(async () => (conversations = await chat.list()));
     if (!this.page) conversations = conversations.filter(({ bot }) => bot === chat.bot);
     const { conversationList } = await import("./history.js");
-    const [action, act] = beside ? ["new", () => this.#new()] : ["back", () => this.#back()];
-    this.history.replaceChildren(
-      h("button", { type: "button", "data-action": action, onclick: act }, t(action)),
-      conversationList(t, conversations, chat.conversation, (id, bot) => this.#go(id, bot)),
-    );
+    const list = conversationList(t, conversations, chat.conversation, (id, bot) => this.#go(id, bot));
+    const id = this.list.querySelector(":focus")?.dataset.id;
+    this.list.replaceChildren(list);
+    if (id) (this.list.querySelector(`[data-id="${id}"]`) ?? this.history.firstChild).focus();
   }
 
   async #go(id, bot) {
     this.#show(this.log);
     this.#following = true;
+    this.focus();
     if (bot !== this.chat.bot) await this.#switch(bot, id);
     else await this.#try(() => this.chat.load(id));
-    this.focus();
   }
 
   #key(event) {

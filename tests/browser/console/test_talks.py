@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from chatproxy.adapters.mongo import Database
 from chatproxy.adapters.mongo_history import MongoHistory
@@ -18,6 +18,7 @@ from tests.bench import talks
 from tests.browser import axe
 from tests.browser.keyboard import tab_to
 from tests.browser.watched import Watch
+from tests.browser.widget import until
 from tests.doubles.koboldcpp import KoboldcppDouble
 from tests.integration.proxy.console.conftest import PASSWORD, command
 
@@ -214,3 +215,20 @@ def test_the_first_page_keeps_itself_fresh_without_keeping_the_session_alive(vis
     with page.expect_request(lambda request: "console-refresh" in request.headers, timeout=15_000):
         pass
     expect(page.get_by_role("heading", name="Model")).to_be_visible()
+
+
+def test_what_keeps_itself_fresh_is_not_exchanged_under_somebodys_hands(visit: Visit) -> None:
+    """Who comes to it while the fetched one is on its way keeps the focus; afterwards it goes on being fetched."""
+    page = visit.log_in()
+    held: list[Route] = []
+    page.route(f"{visit.url}/", lambda route: held.append(route))
+    until(lambda: held, page, 15)
+    # Whatever of it can have the focus.
+    page.evaluate("() => { const it = document.querySelector('#now *'); it.tabIndex = 0; it.focus(); it.id = 'mine'; }")
+    with page.expect_response(f"{visit.url}/"):
+        held[0].continue_()
+    page.wait_for_timeout(200)
+    expect(page.locator("#mine")).to_be_focused()
+    page.evaluate("() => document.activeElement.blur()")
+    page.unroute(f"{visit.url}/")
+    expect(page.locator("#mine")).to_have_count(0, timeout=30_000)

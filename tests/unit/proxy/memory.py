@@ -193,6 +193,9 @@ class MemoryKeys:
         self.keys[key_id] = replace(self.keys[key_id], revoked_at=moment)
         return True
 
+    def remove(self, key_id: str) -> None:
+        self.keys.pop(key_id, None)
+
     def change(self, key_id: str, limits: Limits) -> bool:
         if key_id not in self.keys:
             return False

@@ -130,7 +130,7 @@ def test_a_reader_who_has_left_does_not_break_off_the_work(monkeypatch: pytest.M
     log.error("third")
 
 
-@pytest.mark.parametrize("command", ["model", "tune", "bench-model"])
+@pytest.mark.parametrize("command", ["model", "tune", "bench-model", "backup", "restore", "upgrade"])
 def test_what_leaves_something_behind_undoes_it_when_it_is_ended(command: str) -> None:
     assert "cli.undo_when_ended()" in (ROOT / "scripts" / command).read_text()
 

@@ -18,7 +18,8 @@ async function refresh(id) {
       if (answer.ok) {
         const page = new DOMParser().parseFromString(await answer.text(), "text/html");
         const fresh = page.getElementById(id);
-        if (fresh) part.replaceWith(document.adoptNode(fresh));
+        // Not under the hands of somebody who has come to it while that was fetched.
+        if (fresh && !part.contains(document.activeElement)) part.replaceWith(document.adoptNode(fresh));
       }
     } catch {
       // Out of reach for a moment: what is there stays.

@@ -94,6 +94,31 @@ def test_the_reader_goes(used: Place, filled: None) -> None:
     assert dump.stderr.read().startswith(b"backup.reader_gone: ")
 
 
+def test_the_reader_goes_and_somebody_else_takes_what_is_written(used: Place, filled: None) -> None:
+    """As in a container: Docker reads on. The dump goes by its stdin, which its reader holds open."""
+    dump = used.begun("dump")
+    assert dump.stdin is not None and dump.stdout is not None and dump.stderr is not None
+    dump.stdin.write(b"\n")
+    dump.stdin.flush()
+    dump.stdout.read(1 << 20)
+    dump.stdin.close()
+    begun = time.monotonic()
+    rest = dump.stdout.read()
+    assert dump.wait(timeout=30) == 1
+    assert time.monotonic() - begun < 10
+    assert b"data.json" not in rest
+    assert dump.stderr.read().startswith(b"backup.reader_gone: ")
+
+
+def test_a_reader_that_stays_gets_all_of_it(used: Place, filled: None) -> None:
+    dump = used.begun("dump")
+    assert dump.stdin is not None and dump.stdout is not None
+    dump.stdin.write(b"\n")
+    dump.stdin.flush()
+    assert b"data.json" in dump.stdout.read()
+    assert dump.wait(timeout=30) == 0
+
+
 def test_a_dump_that_is_stopped(used: Place, filled: None) -> None:
     dump = used.begun("dump")
     assert dump.stdout is not None

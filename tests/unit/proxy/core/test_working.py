@@ -134,6 +134,17 @@ def test_vectors_of_a_former_model_are_made_anew_once() -> None:
     assert world.words.kept == words
 
 
+def test_vectors_that_are_gone_are_made_anew() -> None:
+    """As where Chroma's data did not fit a new version, and its volume was removed."""
+    world = Knowledge(site())
+    world.run(world.begin())
+    searched = set(world.vectors.kept["site"])
+    world.vectors.drop("site")
+    assert world.vectors.fit("site") == "absent"
+    while_it_runs(working(world), lambda: [job.state for job in rebuilds(world)] == ["done"])
+    assert set(world.vectors.kept["site"]) == searched
+
+
 def test_a_rebuild_that_was_cancelled_is_not_begun_again_at_once() -> None:
     world = Knowledge(site())
     world.run(world.begin())

@@ -1,0 +1,249 @@
+"""What an upgrade has to undo, written down before it is done, so that whatever kills it in between, it is led back.
+
+    .appliance/upgrade/journal.json   there while an upgrade is on its way; how far it has got
+    .appliance/upgrade/before/        .env, resolved.env, the stamps and the generation of before; the operator's edits
+    .appliance/upgrade/next/          the new version's checkout, where its images are built
+
+The version that is led back to may be read by the newer one's code, and the other way round: fields of the journal are
+added, never renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from scripts.lib import compose, docker_daemon, generations, image_tags, log, paths, resolve, shell, waiting
+from scripts.lib.failure import Failure
+from scripts.lib.upgrade_git import Repository
+
+FOLDER = paths.STATE / "upgrade"
+NEXT = FOLDER / "next"
+_BEFORE = FOLDER / "before"
+_JOURNAL = paths.UPGRADE_JOURNAL
+_EDITS = "edits.patch"
+# What the names of the volumes begin with that an upgrade has replaced, until they are gone.
+_FORMER = paths.STATE / "former-data"
+# How far it has got. BESIDE: images are being built, nothing that runs was touched. STOPPED: the containers are ended,
+# the data is being copied. EXCHANGED: the checkout and the settings may be those of the new version.
+BESIDE, STOPPED, EXCHANGED = "beside", "stopped", "exchanged"
+# What the operator has, and what is put back byte for byte.
+_KEPT = (paths.ENV_FILE, paths.RESOLVED_ENV, generations.FILE, paths.STAMPS)
+# An answer in progress is finished, on a CPU too; as docker-compose.yml gives the proxy.
+_STOP_S = 200.0
+_REMOVE_S = 120.0
+_KIND = "com.docker.compose.project"
+
+
+@dataclass(frozen=True)
+class Journal:
+    """`old` and `new`: commits; `project`: the appliance's name; `data`: what the names of the volumes begin with that
+    are filled for the new version, "" before there are any; `images`: as image_tags.remember gives them."""
+
+    phase: str
+    old: str
+    new: str
+    project: str
+    images: Mapping[str, Any]
+    data: str = ""
+
+    def write(self) -> None:
+        """On the disk before this returns."""
+        draft = _JOURNAL.with_suffix(".part")
+        with draft.open("w", encoding="utf-8") as file:
+            json.dump(asdict(self), file)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(_JOURNAL)
+        _sync(FOLDER)
+
+    def at(self, phase: str, **changed: Any) -> Journal:
+        """The same further on, written down."""
+        further = replace(self, phase=phase, **changed)
+        further.write()
+        return further
+
+
+def read() -> Journal | None:
+    """The journal of an upgrade that is on its way, or was killed. Failure where it is damaged."""
+    try:
+        told = json.loads(_JOURNAL.read_text(encoding="utf-8"))
+        known = {each.name for each in fields(Journal)}
+        return Journal(**{name: value for name, value in told.items() if name in known})
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        fact = f"{_JOURNAL} cannot be read: {error}"
+        hint = f"`git log -1` and `docker volume ls` show what is in force; remove {_JOURNAL}, then `make up`"
+        raise Failure("upgrade.journal_damaged", fact, hint) from error
+
+
+def begin(repository: Repository, old: str, new: str, project: str) -> Journal:
+    """Keep what is in force, so that it can be put back. Nothing is touched before this."""
+    discard()
+    _BEFORE.mkdir(mode=0o700, parents=True)
+    for path in _KEPT:
+        _copy(path, _BEFORE / path.name)
+    repository.keep_edits(edits())
+    _sync_all(_BEFORE)
+    journal = Journal(BESIDE, old, new, project, image_tags.remember())
+    journal.write()
+    return journal
+
+
+def edits() -> Path:
+    """The operator's edits of the version's own files, as a patch."""
+    return _BEFORE / _EDITS
+
+
+def end() -> None:
+    """The new version is in force for good: from here on nothing leads back, and the data of before goes."""
+    former = resolve.earlier(_BEFORE / paths.RESOLVED_ENV.name)["DATA_NAME"]
+    # A kill from here on leaves volumes that nobody would ever ask for.
+    _FORMER.write_text(former, encoding="utf-8")
+    _sync(_FORMER)
+    _JOURNAL.unlink()
+    _sync(FOLDER)
+    discard()
+    _remove_former()
+
+
+def _remove_former() -> None:
+    if not _FORMER.exists():
+        return
+    former = _FORMER.read_text(encoding="utf-8").strip()
+    if former and former != resolve.earlier(paths.RESOLVED_ENV).get("DATA_NAME"):
+        generations.remove_named(former)
+    _FORMER.unlink()
+
+
+def discard() -> None:
+    """Take away what was laid out beside. The caller knows that no upgrade is on its way."""
+    if FOLDER.exists():
+        shell.capture(shell.as_root(["rm", "-rf", "--one-file-system", str(FOLDER)]), timeout=_REMOVE_S)
+
+
+def recover() -> bool:
+    """Lead back from an upgrade that was killed; True where files of the checkout may have changed under the caller,
+    which then has to start anew. The caller holds the lock (cli.exclusive)."""
+    journal = read()
+    if journal is None:
+        discard()
+        _remove_former()
+        return False
+    log.warn(f"upgrade.broken_off: an upgrade to {journal.new[:10]} was killed; {journal.old[:10]} is put back")
+    docker_daemon.ensure_running()
+    try:
+        put_back(journal)
+    except Failure as failure:
+        if failure.id != image_tags.GONE:
+            raise
+        # The caller builds what is missing.
+        log.warn(str(failure))
+    return journal.phase == EXCHANGED
+
+
+def put_back(journal: Journal) -> None:
+    """Everything as it was, but for the containers, which are ended. May be killed at any point, and repeated.
+
+    Failure `image.former_gone`, once all else is as it was, where an image has to be built again.
+    """
+    if journal.phase != BESIDE:
+        end_containers(journal.project)
+    if journal.phase == EXCHANGED:
+        _put_back_files(journal)
+    gone = _put_back_images(journal)
+    if journal.data:
+        if journal.data == resolve.earlier(paths.RESOLVED_ENV).get("DATA_NAME", ""):
+            raise Failure(
+                "upgrade.stuck",
+                f"the data of the new version ({journal.data}_...) is still in force",
+                f"`make up`; the data of before lies in the volumes that {_BEFORE / 'resolved.env'} names",
+            )
+        generations.remove_named(journal.data)
+    _JOURNAL.unlink()
+    _sync(FOLDER)
+    discard()
+    if gone:
+        # With the images of the new version this data must not be started.
+        raise gone
+
+
+def _put_back_images(journal: Journal) -> Failure | None:
+    try:
+        image_tags.put_back(journal.images)
+    except Failure as failure:
+        return failure
+    return None
+
+
+def _put_back_files(journal: Journal) -> None:
+    repository = Repository(paths.ROOT)
+    repository.go_to(journal.old)
+    refused = repository.apply(edits(), "--whitespace=nowarn")
+    if refused:
+        kept = paths.STATE / "edits-before-upgrade.patch"
+        _copy(edits(), kept)
+        log.warn(f"upgrade.edits_left: your edits are not in the files: {refused[0]} -> git apply {kept}")
+    for path in _KEPT:
+        kept = _BEFORE / path.name
+        if kept.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+            shutil.copytree(kept, path, symlinks=True)
+        elif kept.exists():
+            draft = path.with_name(f"{path.name}.back")
+            _copy(kept, draft)
+            draft.replace(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def start() -> None:
+    """Start what is in force now."""
+    appliance = compose.current()
+    waiting.start(appliance)
+    waiting.until_ready(appliance)
+
+
+def end_containers(project: str) -> None:
+    """Stop and remove the project's containers and networks, whatever version's they are; volumes stay.
+
+    By their labels: the files of a broken version may not even be readable for Compose. Failure `upgrade.not_stopped`.
+    """
+    own = f"label={_KIND}={project}"
+    ids = docker_daemon.ask("container", "ls", "--all", "--quiet", "--filter", own)[1].split()
+    if ids:
+        docker_daemon.ask("stop", "--time", f"{_STOP_S:.0f}", *ids, timeout=_STOP_S + _REMOVE_S)
+        docker_daemon.ask("rm", "--force", *ids, timeout=_REMOVE_S)
+    left = docker_daemon.ask("container", "ls", "--all", "--quiet", "--filter", own)[1].split()
+    if left:
+        fact = f"{len(left)} containers of {project} could not be removed"
+        raise Failure("upgrade.not_stopped", fact, "`docker ps` shows them; `make up` once they are gone")
+    networks = docker_daemon.ask("network", "ls", "--quiet", "--filter", own)[1].split()
+    if networks:
+        docker_daemon.ask("network", "rm", *networks, timeout=_REMOVE_S)
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target, symlinks=True)
+    elif source.exists():
+        shutil.copy2(source, target)
+
+
+def _sync_all(folder: Path) -> None:
+    for path in (*folder.rglob("*"), folder):
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
