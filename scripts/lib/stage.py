@@ -150,7 +150,8 @@ def stage_torch(wheels: Sequence[Path], target: Path = TORCH_WHEELS) -> bool:
     log.info(f"taking {chosen.name} ({log.size(chosen.stat().st_size)}) from {chosen.parent}")
     draft = copy.with_name(f".{copy.name}.part")
     try:
-        shutil.copyfile(chosen, draft)
+        # With its time, by which images.py knows a large file: in another checkout it is the same input.
+        shutil.copy2(chosen, draft)
         draft.replace(copy)
     finally:
         draft.unlink(missing_ok=True)

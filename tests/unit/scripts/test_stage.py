@@ -106,6 +106,7 @@ def test_the_torch_wheel_is_copied_and_older_ones_go(tmp_path: Path) -> None:
     (target / ".gitkeep").touch()
     assert stage.stage_torch([wheel], target) is True
     assert {path.name for path in target.iterdir()} == {".gitkeep", wheel.name}
+    assert (target / wheel.name).stat().st_mtime_ns == wheel.stat().st_mtime_ns
     assert stage.stage_torch([wheel], target) is False
     assert stage.stage_torch([], target) is True
     assert {path.name for path in target.iterdir()} == {".gitkeep"}
