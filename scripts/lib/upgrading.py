@@ -102,7 +102,17 @@ def edits() -> Path:
 
 
 def end() -> None:
-    """The new version is in force for good: from here on nothing leads back, and the data of before goes."""
+    """The new version is in force for good: from here on nothing leads back, and the data of before goes.
+
+    Failure `upgrade.other_data`, nothing done, where it has answered on other data than the copy.
+    """
+    journal = read()
+    now = resolve.earlier(paths.RESOLVED_ENV)
+    if journal is None or (now.get("DATA_NAME"), now.get("COMPOSE_PROJECT_NAME")) != (journal.data, journal.project):
+        fact = f"the new version runs on {now.get('DATA_NAME') or 'no'}_..., not on the copy that was made for it"
+        raise Failure("upgrade.other_data", fact, "the version before goes on; tell whoever makes the new one")
+    # Neither git nor cp does that, and what is on the disk already would be gone.
+    os.sync()
     former = resolve.earlier(_BEFORE / paths.RESOLVED_ENV.name)["DATA_NAME"]
     # A kill from here on leaves volumes that nobody would ever ask for.
     _FORMER.write_text(former, encoding="utf-8")

@@ -325,6 +325,21 @@ def test_once_it_is_in_force_the_data_of_before_goes(root: Path, home: Path, tag
         assert not (root / ".appliance/former-data").exists()
 
 
+@pytest.mark.parametrize("wrong", [("chatbot.2", "chatbot.3"), ("=chatbot\n", "=lanterns\n"), ("DATA_NAME", "DATA_PLACE")])
+def test_a_version_that_answers_on_other_data_never_costs_those_of_before(
+    root: Path, home: Path, tags: Tags, docker: Docker, wrong: tuple[str, str]
+) -> None:
+    exchanged(root, home)
+    resolved = root / ".appliance/resolved.env"
+    resolved.write_text(resolved.read_text().replace(*wrong))
+    volumes = set(docker.volumes)
+    with pytest.raises(Failure) as refused:
+        upgrading.end()
+    assert refused.value.id == "upgrade.other_data"
+    assert docker.volumes == volumes
+    assert upgrading.read() is not None
+
+
 def test_other_commands_leave_a_killed_upgrade_alone(root: Path) -> None:
     with cli.exclusive():
         pass
