@@ -196,6 +196,14 @@ class Repository:
         status, out, err = self._ask("apply", *words, str(patch))
         return [] if status == 0 else (err or out).strip().splitlines()
 
+    def made_by(self, patch: Path) -> list[str]:
+        """The files that a patch brings anew: those that it names and that this version does not have."""
+        if not patch.stat().st_size:
+            return []
+        entries = self._names("apply", "--numstat", "-z", str(patch))
+        tracked = set(self._names("ls-files", "-z"))
+        return [name for entry in entries if (name := entry.split("\t", 2)[-1]) not in tracked]
+
     def _names(self, *words: str) -> list[str]:
         return [name for name in self._git(*words).split("\0") if name]
 

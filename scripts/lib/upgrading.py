@@ -10,6 +10,7 @@ added, never renamed.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -99,6 +100,15 @@ def begin(repository: Repository, old: str, new: str, project: str) -> Journal:
 def edits() -> Path:
     """The operator's edits of the version's own files, as a patch."""
     return _BEFORE / _EDITS
+
+
+def check_unchanged(repository: Repository, journal: Journal) -> None:
+    """Failure `upgrade.changed_meanwhile` where the exchange would replace what `begin` has not kept."""
+    now = FOLDER / "edits-now.patch"
+    repository.keep_edits(now)
+    if now.read_bytes() != edits().read_bytes() or repository.current().commit != journal.old:
+        fact = "files of the program were edited, or committed, after the upgrade began"
+        raise Failure("upgrade.changed_meanwhile", fact, "they are untouched: `make upgrade` again takes them along")
 
 
 def end() -> None:
@@ -194,7 +204,13 @@ def _put_back_images(journal: Journal) -> Failure | None:
 
 def _put_back_files(journal: Journal) -> None:
     repository = Repository(paths.ROOT)
+    # A git that was killed half-way has left files that no index names: as part of the version they go with it.
+    with contextlib.suppress(Failure):
+        repository.go_to(journal.new)
     repository.go_to(journal.old)
+    # What was added by hand lies there, as the exchange has brought it over; git would not write on it.
+    for name in repository.made_by(edits()):
+        (repository.folder / name).unlink(missing_ok=True)
     refused = repository.apply(edits(), "--whitespace=nowarn")
     if refused:
         kept = paths.STATE / "edits-before-upgrade.patch"

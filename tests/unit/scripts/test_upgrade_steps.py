@@ -58,7 +58,7 @@ def test_it_is_prepared_with_the_settings_of_the_last_make_up(folder: Path, monk
     monkeypatch.setenv("COMPOSE_PROJECT_NAME", "another")
     upgrade_beside.prepare()
     given = {"DOMAIN": "b.example.org", "SOURCES": "packages", "GPU": "1", "PATH_OF_ANOTHER": None}
-    # Given on the command line of the last `make up`, or another one in this shell: it is the one whose data are copied.
+    # Whatever name this shell has: the one of the last `make up` is that of the data which are copied.
     given["COMPOSE_PROJECT_NAME"] = "lanterns"
     assert told(folder) == [{"UPGRADE_STEP": "prepare", "UPGRADE_OWNER": str(folder), **given}, True, str(folder)]
 
