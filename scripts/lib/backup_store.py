@@ -126,6 +126,11 @@ class Store:
         """Where the archive of that name lies until it is whole."""
         return self.place / f".{name}.part"
 
+    def keep_newest(self, count: int) -> None:
+        """Away with all but the newest so many."""
+        for kept in self.archives()[count:]:
+            kept.path.unlink(missing_ok=True)
+
     def remove_superfluous(self, rules: str, spared: Path) -> list[str]:
         """Rotate by BACKUP_KEEP; `spared` stays whatever the rules say. Returns the names."""
         gone = backup_keep.superfluous(self.project, [kept.path.name for kept in self.archives()], rules)

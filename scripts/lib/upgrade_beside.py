@@ -163,6 +163,9 @@ def _up(folder: Path, told: Mapping[str, str], lock: int | None = None) -> int:
     if earlier.get("GPU"):
         given["GPU"] = earlier["GPU"]
     env = {**given, **shell.environment(), **told, **({LOCK: str(lock)} if lock is not None else {})}
+    # Whose data were copied: under another name it would start, and be opened, on empty volumes.
+    if earlier.get("COMPOSE_PROJECT_NAME"):
+        env["COMPOSE_PROJECT_NAME"] = earlier["COMPOSE_PROJECT_NAME"]
     # Its own words are this command's; and it is told of Ctrl-C as every program of the terminal is.
     command, handed_on = [str(folder / "scripts" / "up")], () if lock is None else (lock,)
     process = subprocess.Popen(command, cwd=folder, env=env, stdin=subprocess.DEVNULL, pass_fds=handed_on)

@@ -5,6 +5,9 @@ Nothing here changes a file of the checkout but `go_to`.
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +50,17 @@ class Repository:
         if self._git("ls-files", "--unmerged").strip():
             fact = "a merge in this checkout is not finished"
             raise Failure("upgrade.unfinished", fact, "`git status` shows it: finish it, or `git merge --abort`")
+        hidden = self._hidden()
+        if hidden:
+            fact = f"git has been told not to look at {', '.join(hidden[:_SHOWN])}, so edits there could not be kept"
+            hint = f"git update-index --no-assume-unchanged --no-skip-worktree {shlex.join(hidden)}"
+            raise Failure("upgrade.hidden_files", fact, hint)
+
+    def _hidden(self) -> list[str]:
+        """Files whose changes git does not show; what a sparse checkout leaves out is not there to be changed."""
+        flagged = (line.partition(" ") for line in self._names("ls-files", "-v", "-z"))
+        names = [name for flag, _, name in flagged if flag.islower() or flag == "S"]
+        return [name for name in names if os.path.lexists(self.folder / name)]
 
     def current(self) -> Version:
         """The version that is checked out."""
@@ -127,7 +141,7 @@ class Repository:
 
     def edited(self) -> list[str]:
         """Files of the version that the operator has changed or removed."""
-        return self._names("diff", "--name-only", "-z", "HEAD")
+        return self._names("diff", "--name-only", "--no-renames", "-z", "HEAD")
 
     def keep_edits(self, patch: Path) -> None:
         """Write what was changed in them into a file that `git apply` takes, byte for byte."""
@@ -147,18 +161,33 @@ class Repository:
         added = self._names("diff", "--name-only", "--no-renames", "--diff-filter=A", "-z", "HEAD", new.commit)
         tracked = set(self._names("ls-files", "-z"))
         places = {place for name in added for place in (Path(name), *Path(name).parents)}
-        return sorted(str(place) for place in places if str(place) not in tracked and _is_file(self.folder / place))
+        taken = {str(place) for place in places if str(place) not in tracked and _is_file(self.folder / place)}
+        # git removes a whole folder that lies where a file goes, and a link that lies where a folder goes.
+        taken |= {name for name in added if self._is_own_folder(name, tracked)}
+        folders = {parent for name in tracked for parent in Path(name).parents}
+        return sorted(taken | {str(each) for each in folders if (self.folder / each).is_symlink()})
+
+    def _is_own_folder(self, name: str, tracked: set[str]) -> bool:
+        place = self.folder / name
+        if not place.is_dir() or place.is_symlink():
+            return False
+        inside = (Path(here, each) for here, _, names in os.walk(place) for each in names)
+        return any(str(path.relative_to(self.folder)) not in tracked for path in inside)
 
     def go_to(self, commit: str) -> None:
         """Have every file of the version as `commit` has it; a branch that is checked out goes along.
 
-        What was edited in them is gone: the caller has it. A lock that a killed git has left is removed: the caller
-        knows that it was its own.
+        What was edited in them is gone: the caller has it. Locks that a killed git has left are removed: the caller
+        knows that they were its own.
         """
-        # In a checkout of `git worktree` .git is a file.
-        lock = Path(self._git("rev-parse", "--git-path", "index.lock").strip())
-        (self.folder / lock).unlink(missing_ok=True)
+        branch = self._ask("symbolic-ref", "--quiet", "HEAD")[1].strip()
+        for locked in ("index", "HEAD", "ORIG_HEAD", *([branch] if branch else [])):
+            self.place(f"{locked}.lock").unlink(missing_ok=True)
         self._git("reset", "--quiet", "--hard", commit)
+
+    def place(self, name: str) -> Path:
+        """Where something of git's own lies: in a checkout of `git worktree` .git is a file."""
+        return (self.folder / self._git("rev-parse", "--git-path", name).removesuffix("\n")).resolve()
 
     def apply(self, patch: Path, *words: str) -> list[str]:
         """Apply a patch; returns the lines in which git says why not, none where it went well."""
@@ -166,6 +195,14 @@ class Repository:
             return []
         status, out, err = self._ask("apply", *words, str(patch))
         return [] if status == 0 else (err or out).strip().splitlines()
+
+    def made_by(self, patch: Path) -> list[str]:
+        """The files that a patch brings anew: those that it names and that this version does not have."""
+        if not patch.stat().st_size:
+            return []
+        entries = self._names("apply", "--numstat", "-z", str(patch))
+        tracked = set(self._names("ls-files", "-z"))
+        return [name for entry in entries if (name := entry.split("\t", 2)[-1]) not in tracked]
 
     def _names(self, *words: str) -> list[str]:
         return [name for name in self._git(*words).split("\0") if name]
@@ -184,14 +221,19 @@ class Repository:
         return shell.capture(["git", *options, *words], timeout=timeout, env=env)
 
 
-def copy(source: Path, version: Version, target: Path) -> Repository:
-    """A checkout of `version` in the new folder `target`, which shares the history of `source`."""
-    # Without hooks and filters of the operator's own; and no file of it is written into the source's .git.
-    own = ["-c", f"safe.directory={source}", "-c", f"safe.directory={source}/.git", "-c", "core.hooksPath=/dev/null"]
-    words = ["git", *own, "clone", "--quiet", "--shared", "--no-checkout", str(source), str(target)]
-    status, _, err = shell.capture(words, timeout=_FETCH_S)
+def copy(folder: Path, version: Version, target: Path) -> Repository:
+    """A checkout of `version` in the new folder `target`, which shares the history of `folder`."""
+    source = Repository(folder)
+    # Not by `git clone`: a shallow checkout would hand over only what its own branches name, not what was fetched. And
+    # without hooks and filters of the operator's own; no file of it is written into the source's .git.
+    status, _, err = shell.capture(["git", "init", "--quiet", "--template=", str(target)], timeout=_LOCAL_S)
     if status != 0:
-        raise _refused("clone", err)
+        raise _refused("init", err)
+    (target / ".git" / "objects" / "info").mkdir(parents=True, exist_ok=True)
+    alternates = target / ".git" / "objects" / "info" / "alternates"
+    alternates.write_text(f"{source.place('objects')}\n", encoding="utf-8")
+    if source.place("shallow").exists():
+        shutil.copyfile(source.place("shallow"), target / ".git" / "shallow")
     made = Repository(target)
     made.go_to(version.commit)
     return made

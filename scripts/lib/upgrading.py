@@ -10,6 +10,7 @@ added, never renamed.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -101,8 +102,27 @@ def edits() -> Path:
     return _BEFORE / _EDITS
 
 
+def check_unchanged(repository: Repository, journal: Journal) -> None:
+    """Failure `upgrade.changed_meanwhile` where the exchange would replace what `begin` has not kept."""
+    now = FOLDER / "edits-now.patch"
+    repository.keep_edits(now)
+    if now.read_bytes() != edits().read_bytes() or repository.current().commit != journal.old:
+        fact = "files of the program were edited, or committed, after the upgrade began"
+        raise Failure("upgrade.changed_meanwhile", fact, "they are untouched: `make upgrade` again takes them along")
+
+
 def end() -> None:
-    """The new version is in force for good: from here on nothing leads back, and the data of before goes."""
+    """The new version is in force for good: from here on nothing leads back, and the data of before goes.
+
+    Failure `upgrade.other_data`, nothing done, where it has answered on other data than the copy.
+    """
+    journal = read()
+    now = resolve.earlier(paths.RESOLVED_ENV)
+    if journal is None or (now.get("DATA_NAME"), now.get("COMPOSE_PROJECT_NAME")) != (journal.data, journal.project):
+        fact = f"the new version runs on {now.get('DATA_NAME') or 'no'}_..., not on the copy that was made for it"
+        raise Failure("upgrade.other_data", fact, "the version before goes on; tell whoever makes the new one")
+    # Neither git nor cp does that, and what is on the disk already would be gone.
+    os.sync()
     former = resolve.earlier(_BEFORE / paths.RESOLVED_ENV.name)["DATA_NAME"]
     # A kill from here on leaves volumes that nobody would ever ask for.
     _FORMER.write_text(former, encoding="utf-8")
@@ -184,7 +204,13 @@ def _put_back_images(journal: Journal) -> Failure | None:
 
 def _put_back_files(journal: Journal) -> None:
     repository = Repository(paths.ROOT)
+    # A git that was killed half-way has left files that no index names: as part of the version they go with it.
+    with contextlib.suppress(Failure):
+        repository.go_to(journal.new)
     repository.go_to(journal.old)
+    # What was added by hand lies there, as the exchange has brought it over; git would not write on it.
+    for name in repository.made_by(edits()):
+        (repository.folder / name).unlink(missing_ok=True)
     refused = repository.apply(edits(), "--whitespace=nowarn")
     if refused:
         kept = paths.STATE / "edits-before-upgrade.patch"

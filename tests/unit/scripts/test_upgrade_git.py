@@ -190,3 +190,56 @@ def test_what_will_change_is_told(checkout: Path, home: Path) -> None:
 @pytest.mark.parametrize("text", ["", "def (", "MIGRATIONS = load()\n", "OTHER = (1, 2)\n"])
 def test_a_schema_that_cannot_be_told_is_not_told(text: str) -> None:
     assert upgrade_show.schema(text) == 0
+
+
+def test_own_folders_and_links_that_git_would_take_away_are_in_the_way(checkout: Path, home: Path) -> None:
+    repository = Repository(checkout)
+    commit(home, "New", {"extra": "theirs\n"})
+    (checkout / "extra").mkdir()
+    (checkout / "extra" / "mine").write_text("mine\n")
+    assert repository.in_the_way(repository.fetch("")) == ["extra"]
+    (checkout / "extra" / "mine").unlink()
+    assert repository.in_the_way(repository.fetch("")) == []
+    # As models/ that lies on another disk.
+    (checkout / "sub").rename(checkout.parent / "disk")
+    (checkout / "sub").symlink_to(checkout.parent / "disk")
+    assert repository.in_the_way(repository.fetch("")) == ["sub"]
+
+
+@pytest.mark.parametrize("flag", ["--assume-unchanged", "--skip-worktree"])
+def test_edits_that_git_was_told_to_hide_are_refused(checkout: Path, flag: str) -> None:
+    git(checkout, "update-index", flag, "a.txt")
+    (checkout / "a.txt").write_text("mine\n")
+    failure = refused(Repository(checkout).check)
+    assert (failure.id, failure.hint.split()[-1]) == ("upgrade.hidden_files", "a.txt")
+    (checkout / "a.txt").unlink()
+    Repository(checkout).check()
+
+
+def test_a_file_that_was_renamed_by_hand_does_not_come_back(checkout: Path) -> None:
+    git(checkout, "mv", "a.txt", "mine.txt")
+    assert Repository(checkout).edited() == ["a.txt", "mine.txt"]
+
+
+def test_a_shallow_checkout_has_a_copy_too(tmp_path: Path, home: Path) -> None:
+    git(tmp_path, "clone", "--quiet", "--depth=1", f"file://{home}", str(tmp_path / "shallow"))
+    commit(home, "New", {"a.txt": "new\n"})
+    repository = Repository(tmp_path / "shallow")
+    old, new = repository.current(), repository.fetch("")
+    repository.check_newer(old, new)
+    (tmp_path / "shallow" / "sub" / "b.txt").write_text("mine\n")
+    repository.keep_edits(tmp_path / "edits.patch")
+    beside = upgrade_git.copy(tmp_path / "shallow", new, tmp_path / "beside")
+    assert beside.apply(tmp_path / "edits.patch", "--3way") == []
+    assert (tmp_path / "beside/a.txt").read_text() == "new\n"
+    assert (tmp_path / "beside/sub/b.txt").read_text() == "mine\n"
+
+
+@pytest.mark.parametrize("lock", ["HEAD.lock", "refs/heads/main.lock"])
+def test_the_locks_of_a_git_that_was_killed_are_in_nobodys_way(checkout: Path, home: Path, lock: str) -> None:
+    made = commit(home, "Second", {"a.txt": "b\n"})
+    repository = Repository(checkout)
+    repository.fetch("")
+    (checkout / ".git" / lock).write_text("")
+    repository.go_to(made)
+    assert repository.current().commit == made

@@ -23,7 +23,7 @@ from pathlib import Path
 from scripts.lib import cli, paths, upgrade_steps
 paths.ROOT = Path({folder!r})
 with cli.exclusive(leads_back=True):
-    names = ("UPGRADE_STEP", "UPGRADE_OWNER", "DOMAIN", "SOURCES", "GPU", "PATH_OF_ANOTHER")
+    names = ("UPGRADE_STEP", "UPGRADE_OWNER", "DOMAIN", "SOURCES", "GPU", "PATH_OF_ANOTHER", "COMPOSE_PROJECT_NAME")
     told = {{name: os.environ.get(name) for name in names}}
     Path("told.json").write_text(json.dumps([told, upgrade_steps.called(), os.getcwd()]))
 sys.exit(int(os.environ.get("ENDS_WITH", "0")))
@@ -38,7 +38,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     up.parent.mkdir()
     up.write_text(_UP.format(python=sys.executable, root=str(_HERE), folder=str(tmp_path)))
     up.chmod(up.stat().st_mode | stat.S_IXUSR)
-    (tmp_path / "resolved.env").write_text("DOMAIN=a.example.org\nSOURCES=packages\nGPU=1\nPATH_OF_ANOTHER=x\n")
+    (tmp_path / "resolved.env").write_text(
+        "DOMAIN=a.example.org\nSOURCES=packages\nGPU=1\nPATH_OF_ANOTHER=x\nCOMPOSE_PROJECT_NAME=lanterns\n"
+    )
     for place, path in (("ROOT", tmp_path), ("RESOLVED_ENV", tmp_path / "resolved.env")):
         monkeypatch.setattr(paths, place, path)
     monkeypatch.setattr(upgrade_beside.resolve.earlier, "__defaults__", (tmp_path / "resolved.env",))
@@ -53,8 +55,11 @@ def told(folder: Path) -> Any:
 def test_it_is_prepared_with_the_settings_of_the_last_make_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOMAIN", "b.example.org")
     monkeypatch.delenv("SOURCES", raising=False)
+    monkeypatch.setenv("COMPOSE_PROJECT_NAME", "another")
     upgrade_beside.prepare()
     given = {"DOMAIN": "b.example.org", "SOURCES": "packages", "GPU": "1", "PATH_OF_ANOTHER": None}
+    # Whatever name this shell has: the one of the last `make up` is that of the data which are copied.
+    given["COMPOSE_PROJECT_NAME"] = "lanterns"
     assert told(folder) == [{"UPGRADE_STEP": "prepare", "UPGRADE_OWNER": str(folder), **given}, True, str(folder)]
 
 
