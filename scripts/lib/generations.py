@@ -137,21 +137,24 @@ def copy(data: str, project: str, generation: int) -> None:
         mounts = [(name, f"/from/{name.removeprefix(data)}", True) for name in there]
         mounts += [(name.replace(data, new, 1), f"/to/{name.removeprefix(data)}", False) for name in there]
         each = 'cp --archive --sparse=always "$one/." "/to/${one##*/}/" && sync --file-system "/to/${one##*/}"'
-        _inside(mounts, "sh", "-c", f"for one in /from/*; do {each} || exit 1; done")
+        # Where this is killed, it is ended by the project's label, as all containers are; it would hold the volumes.
+        named = ("--name", f"{new}-copy", "--label", f"com.docker.compose.project={project}")
+        _inside(mounts, "sh", "-c", f"for one in /from/*; do {each} || exit 1; done", options=named)
     except BaseException:
+        docker_daemon.ask("rm", "--force", f"{new}-copy")
         remove(project, generation)
         raise
 
 
-def _inside(mounts: Sequence[tuple[str, str, bool]], *command: str) -> str:
+def _inside(mounts: Sequence[tuple[str, str, bool]], *command: str, options: Sequence[str] = ()) -> str:
     """Stdout of a command as root in a container with these volumes (name, place, read-only), and nothing else."""
-    words = ["run", "--rm", "--pull=never", "--network=none", "--read-only", "--user=0", "--cap-drop=ALL"]
+    words = ["run", "--rm", *options, "--pull=never", "--network=none", "--read-only", "--user=0", "--cap-drop=ALL"]
     # Files of other users are read, made, and given back to them.
     words += [f"--cap-add={name}" for name in ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID")]
     words += ["--security-opt=no-new-privileges:true", f"--entrypoint={command[0]}"]
     for name, place, read_only in mounts:
-        options = ",readonly" if read_only else ""
-        words += ["--mount", f"type=volume,source={name},target={place},volume-nocopy{options}"]
+        mode = ",readonly" if read_only else ""
+        words += ["--mount", f"type=volume,source={name},target={place},volume-nocopy{mode}"]
     status, out, err = docker_daemon.ask(*words, _IMAGE, *command[1:], timeout=_COPY_S)
     if status != 0:
         last = (err.strip().splitlines() or ["no reason given"])[-1]

@@ -13,10 +13,10 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from scripts.lib import generations, log, paths, records, resolve, shell, upgrade_git, upgrading
+from scripts.lib import generations, log, paths, records, shell, upgrade_git, upgrading
 from scripts.lib.download import error_is_no_space
 from scripts.lib.failure import Failure
-from scripts.lib.settings import SETTINGS
+from scripts.lib.settings import SETTINGS, Settings
 from scripts.lib.upgrade_git import Repository, Version
 from scripts.lib.upgrade_steps import LOCK, OWNER, PREPARE, STEP, TRY
 
@@ -100,13 +100,27 @@ def _weights(source: Path, target: Path) -> Iterator[tuple[Path, Path]]:
             yield path, there
 
 
-def prepare() -> None:
-    """The new version's own checks, its images and its model. Failure `upgrade.not_prepared`."""
+def prepare(wanted: Settings, lock: int) -> None:
+    """The new version's own checks, its images and its model. Failure `upgrade.not_prepared`.
+
+    `wanted` are the settings in force. It holds the lock too, so that what it builds after a kill of the upgrade is
+    waited for.
+    """
     log.step("the new version, beside what runs: its checks, its images, its model")
-    status = _up(upgrading.NEXT, {STEP: PREPARE, OWNER: str(paths.ROOT)})
+    status = _up(upgrading.NEXT, {STEP: PREPARE, OWNER: str(paths.ROOT), **_from_here(wanted)}, lock)
     if status != 0:
         fact = "the new version cannot be made ready on this machine: see above"
+        its_log = upgrading.NEXT / ".appliance" / "logs" / "up.log"
+        if its_log.exists():
+            shutil.copyfile(its_log, paths.LOGS / "upgrade-prepare.log")
+            fact += f"; its whole output is in {paths.LOGS / 'upgrade-prepare.log'}"
         raise Failure("upgrade.not_prepared", fact, "what runs goes on as it was; mend that and try again")
+
+
+def _from_here(wanted: Settings) -> dict[str, str]:
+    """Settings that lead out of this folder, as they would from the other one."""
+    leading = {name: wanted[name] for name in SETTINGS if wanted[name].startswith("../")}
+    return {name: str((paths.ROOT / value).resolve()) for name, value in leading.items()}
 
 
 def take(repository: Repository, version: Version, generation: int) -> None:
@@ -156,19 +170,16 @@ def open_up(lock: int) -> None:
         raise Failure("upgrade.not_opened", fact, "mend that, then `make up`; the data of before is in the backup")
 
 
-def _up(folder: Path, told: Mapping[str, str], lock: int | None = None) -> int:
+def _up(folder: Path, told: Mapping[str, str], lock: int) -> int:
     """Exit status of a version's `make up`, with the settings that were given to the last one beside .env."""
-    earlier = resolve.earlier()
-    given = {name: earlier[name] for name in SETTINGS if name in earlier and name != "COMPOSE_PROFILES"}
-    if earlier.get("GPU"):
-        given["GPU"] = earlier["GPU"]
-    env = {**given, **shell.environment(), **told, **({LOCK: str(lock)} if lock is not None else {})}
+    given = upgrading.given_before()
+    env = {**given, **shell.environment(), **told, LOCK: str(lock)}
     # Whose data were copied: under another name it would start, and be opened, on empty volumes.
-    if earlier.get("COMPOSE_PROJECT_NAME"):
-        env["COMPOSE_PROJECT_NAME"] = earlier["COMPOSE_PROJECT_NAME"]
+    if "COMPOSE_PROJECT_NAME" in given:
+        env["COMPOSE_PROJECT_NAME"] = given["COMPOSE_PROJECT_NAME"]
     # Its own words are this command's; and it is told of Ctrl-C as every program of the terminal is.
-    command, handed_on = [str(folder / "scripts" / "up")], () if lock is None else (lock,)
-    process = subprocess.Popen(command, cwd=folder, env=env, stdin=subprocess.DEVNULL, pass_fds=handed_on)
+    command = [str(folder / "scripts" / "up")]
+    process = subprocess.Popen(command, cwd=folder, env=env, stdin=subprocess.DEVNULL, pass_fds=(lock,))
     try:
         status = process.wait()
     except BaseException:

@@ -87,7 +87,7 @@ class Repository:
             fact = "this checkout does not know where it came from"
             raise Failure("upgrade.no_home", fact, "`git remote add origin ADDRESS`, or name a version: TO=branch")
         if home:
-            status, _, err = self._ask("fetch", "--quiet", "--tags", home, timeout=_FETCH_S)
+            status, _, err = self._ask("fetch", "--quiet", "--force", "--tags", home, timeout=_FETCH_S)
             if status != 0:
                 last = (err.strip().splitlines() or ["no reason given"])[-1]
                 fact = f"git could not fetch from {home}: {last}"

@@ -19,8 +19,20 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from scripts.lib import compose, docker_daemon, generations, image_tags, log, paths, resolve, shell, waiting
+from scripts.lib import (
+    compose,
+    docker_daemon,
+    generations,
+    image_tags,
+    log,
+    paths,
+    resolve,
+    restoring,
+    shell,
+    waiting,
+)
 from scripts.lib.failure import Failure
+from scripts.lib.settings import SETTINGS
 from scripts.lib.upgrade_git import Repository
 
 FOLDER = paths.STATE / "upgrade"
@@ -129,6 +141,8 @@ def end() -> None:
     _sync(_FORMER)
     _JOURNAL.unlink()
     _sync(FOLDER)
+    # What a restore has replaced is started with the images of this version from here on.
+    (restoring.BEFORE / "images.json").unlink(missing_ok=True)
     discard()
     _remove_former()
 
@@ -149,15 +163,14 @@ def discard() -> None:
 
 
 def recover() -> bool:
-    """Lead back from an upgrade that was killed; True where files of the checkout may have changed under the caller,
-    which then has to start anew. The caller holds the lock (cli.exclusive)."""
+    """Lead back from an upgrade that was killed; True where there was one, and the caller has to start anew: files of
+    the checkout may be others now. The caller holds the lock (cli.exclusive)."""
     journal = read()
     if journal is None:
         discard()
         _remove_former()
         return False
     log.warn(f"upgrade.broken_off: an upgrade to {journal.new[:10]} was killed; {journal.old[:10]} is put back")
-    docker_daemon.ensure_running()
     try:
         put_back(journal)
     except Failure as failure:
@@ -165,7 +178,21 @@ def recover() -> bool:
             raise
         # The caller builds what is missing.
         log.warn(str(failure))
-    return journal.phase == EXCHANGED
+    return True
+
+
+def given_before() -> dict[str, str]:
+    """The settings that were given to the last `make up` beside .env."""
+    earlier = resolve.earlier(paths.RESOLVED_ENV)
+    given = {name: earlier[name] for name in SETTINGS if name in earlier and name != "COMPOSE_PROFILES"}
+    # Whose containers and volumes these are stands in resolved.env alone.
+    names = ("COMPOSE_PROJECT_NAME", "GPU")
+    return given | {name: earlier[name] for name in names if earlier.get(name)}
+
+
+def again() -> dict[str, str]:
+    """The environment for a caller that starts anew: what was given to the last `make up` beside .env is so again."""
+    return {**given_before(), **os.environ}
 
 
 def put_back(journal: Journal) -> None:
@@ -173,6 +200,7 @@ def put_back(journal: Journal) -> None:
 
     Failure `image.former_gone`, once all else is as it was, where an image has to be built again.
     """
+    docker_daemon.ensure_running()
     if journal.phase != BESIDE:
         end_containers(journal.project)
     if journal.phase == EXCHANGED:
@@ -186,6 +214,8 @@ def put_back(journal: Journal) -> None:
                 f"`make up`; the data of before lies in the volumes that {_BEFORE / 'resolved.env'} names",
             )
         generations.remove_named(journal.data)
+    # Neither git nor cp does that, and what was kept goes now.
+    os.sync()
     _JOURNAL.unlink()
     _sync(FOLDER)
     discard()
@@ -242,17 +272,23 @@ def end_containers(project: str) -> None:
     By their labels: the files of a broken version may not even be readable for Compose. Failure `upgrade.not_stopped`.
     """
     own = f"label={_KIND}={project}"
-    ids = docker_daemon.ask("container", "ls", "--all", "--quiet", "--filter", own)[1].split()
-    if ids:
+    if ids := _listed(own):
         docker_daemon.ask("stop", "--time", f"{_STOP_S:.0f}", *ids, timeout=_STOP_S + _REMOVE_S)
         docker_daemon.ask("rm", "--force", *ids, timeout=_REMOVE_S)
-    left = docker_daemon.ask("container", "ls", "--all", "--quiet", "--filter", own)[1].split()
-    if left:
+    if left := _listed(own):
         fact = f"{len(left)} containers of {project} could not be removed"
         raise Failure("upgrade.not_stopped", fact, "`docker ps` shows them; `make up` once they are gone")
     networks = docker_daemon.ask("network", "ls", "--quiet", "--filter", own)[1].split()
     if networks:
         docker_daemon.ask("network", "rm", *networks, timeout=_REMOVE_S)
+
+
+def _listed(own: str) -> list[str]:
+    status, out, err = docker_daemon.ask("container", "ls", "--all", "--quiet", "--filter", own)
+    if status != 0:
+        fact = f"docker container ls failed: {err.strip()[-200:]}"
+        raise Failure("docker.no_answer", fact, "`make doctor` looks closer; `make up` goes on from here")
+    return out.split()
 
 
 def _copy(source: Path, target: Path) -> None:

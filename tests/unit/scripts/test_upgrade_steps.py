@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from scripts.lib import cli, host_facts, paths, upgrade_beside, upgrade_steps, upgrading
+from scripts.lib import cli, host_facts, paths, settings, upgrade_beside, upgrade_steps, upgrading
 from scripts.lib.failure import Failure
 
 # Says what it was told, where it runs, and whether it gets the lock that its caller holds.
@@ -23,7 +23,8 @@ from pathlib import Path
 from scripts.lib import cli, paths, upgrade_steps
 paths.ROOT = Path({folder!r})
 with cli.exclusive(leads_back=True):
-    names = ("UPGRADE_STEP", "UPGRADE_OWNER", "DOMAIN", "SOURCES", "GPU", "PATH_OF_ANOTHER", "COMPOSE_PROJECT_NAME")
+    names = ("KOBOLDCPP_SOURCE", "SMTP_PASSWORD_FILE", "UPGRADE_STEP", "UPGRADE_OWNER", "DOMAIN", "SOURCES", "GPU")
+    names += ("PATH_OF_ANOTHER", "COMPOSE_PROJECT_NAME")
     told = {{name: os.environ.get(name) for name in names}}
     Path("told.json").write_text(json.dumps([told, upgrade_steps.called(), os.getcwd()]))
 sys.exit(int(os.environ.get("ENDS_WITH", "0")))
@@ -41,9 +42,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "resolved.env").write_text(
         "DOMAIN=a.example.org\nSOURCES=packages\nGPU=1\nPATH_OF_ANOTHER=x\nCOMPOSE_PROJECT_NAME=lanterns\n"
     )
-    for place, path in (("ROOT", tmp_path), ("RESOLVED_ENV", tmp_path / "resolved.env")):
+    (tmp_path / "logs").mkdir()
+    for place, path in (("ROOT", tmp_path), ("RESOLVED_ENV", tmp_path / "resolved.env"), ("LOGS", tmp_path / "logs")):
         monkeypatch.setattr(paths, place, path)
-    monkeypatch.setattr(upgrade_beside.resolve.earlier, "__defaults__", (tmp_path / "resolved.env",))
     monkeypatch.setattr(upgrading, "NEXT", tmp_path)
     return tmp_path
 
@@ -56,18 +57,20 @@ def test_it_is_prepared_with_the_settings_of_the_last_make_up(folder: Path, monk
     monkeypatch.setenv("DOMAIN", "b.example.org")
     monkeypatch.delenv("SOURCES", raising=False)
     monkeypatch.setenv("COMPOSE_PROJECT_NAME", "another")
-    upgrade_beside.prepare()
+    env = folder / ".env"
+    env.write_text("SMTP_PASSWORD_FILE=../mail/password\nKOBOLDCPP_SOURCE=/srv/koboldcpp\n")
+    with cli.exclusive() as lock:
+        upgrade_beside.prepare(settings.load(env), lock)
     given = {"DOMAIN": "b.example.org", "SOURCES": "packages", "GPU": "1", "PATH_OF_ANOTHER": None}
     # Whatever name this shell has: the one of the last `make up` is that of the data which are copied.
     given["COMPOSE_PROJECT_NAME"] = "lanterns"
+    # What leads out of this folder leads elsewhere from the other one.
+    given |= {"SMTP_PASSWORD_FILE": str(folder.parent / "mail/password"), "KOBOLDCPP_SOURCE": None}
     assert told(folder) == [{"UPGRADE_STEP": "prepare", "UPGRADE_OWNER": str(folder), **given}, True, str(folder)]
 
 
 def test_the_lock_is_handed_on_and_stays_held(folder: Path) -> None:
     with cli.exclusive() as lock:
-        with pytest.raises(Failure) as busy:
-            upgrade_beside.prepare()
-        assert busy.value.id == "upgrade.not_prepared"
         upgrade_beside.try_out(lock)
         assert told(folder)[:2] == [{**told(folder)[0], "UPGRADE_STEP": "try"}, True]
         upgrade_beside.open_up(lock)
@@ -82,14 +85,19 @@ def test_the_lock_is_handed_on_and_stays_held(folder: Path) -> None:
 
 def test_what_fails_is_told_by_its_part(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENDS_WITH", "1")
+    (folder / ".appliance" / "logs").mkdir(parents=True)
+    (folder / ".appliance" / "logs" / "up.log").write_text("no space left")
     with cli.exclusive() as lock:
         for part, wanted in (
+            (lambda: upgrade_beside.prepare(settings.load(folder / ".env"), lock), "upgrade.not_prepared"),
             (lambda: upgrade_beside.try_out(lock), "upgrade.unfit"),
             (lambda: upgrade_beside.open_up(lock), "upgrade.not_opened"),
         ):
             with pytest.raises(Failure) as failed:
                 part()
             assert failed.value.id == wanted
+    # The folder that it was prepared in goes; what it said stays.
+    assert (folder / "logs" / "upgrade-prepare.log").read_text() == "no space left"
     monkeypatch.setenv("ENDS_WITH", "130")
     with cli.exclusive() as lock:
         with pytest.raises(KeyboardInterrupt):

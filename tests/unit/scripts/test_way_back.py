@@ -40,7 +40,7 @@ sys.exit(cli.run("restore", main, "all is as before"))
 
 
 def wait_for(path: Path) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not path.exists():
         assert time.monotonic() < end, f"{path.name} never came"
         time.sleep(0.02)
