@@ -235,7 +235,9 @@ def _opened(path: Path, secret: str) -> Iterator[Reads]:
             yield plain
 
 
-def verify(path: Path, password_file: str = "", *, deep: bool = False) -> Archive:
+def verify(  # nosec B107 - empty: no password
+    path: Path, password_file: str = "", *, deep: bool = False
+) -> Archive:
     """Read the whole file and compare every checksum; `deep`: those of the documents inside the packed files too.
 
     Failure backup.missing, backup.foreign (no backup of this program), backup.newer (of a newer one), backup.broken,
