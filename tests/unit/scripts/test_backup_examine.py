@@ -82,7 +82,10 @@ def test_a_failed_one_is_told_until_one_goes_well() -> None:
 def test_one_that_was_killed_is_told_and_one_at_work_is_not(tmp_path: Path) -> None:
     assert found(kept(HOURS), attempt=attempt(ended="", pid=2**30)) == {"backup.failed": ERROR}
     assert found(kept(HOURS), attempt=attempt(ended="", pid=os.getppid())) == {"backup.failed": ERROR}
-    with subprocess.Popen([sys.executable, "-c", "input()", "/srv/chat/scripts/backup"], stdin=subprocess.PIPE) as one:
+    at_work = [sys.executable, "-c", "print('here', flush=True); input()", "/srv/chat/scripts/backup"]
+    with subprocess.Popen(at_work, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as one:
+        # The kernel tells its command line a moment after it is there.
+        assert one.stdout is not None and one.stdout.readline()
         assert found(kept(HOURS), attempt=attempt(ended="", pid=one.pid)) == {}
     file = tmp_path / "backup.json"
     assert backup_store.last(file) is None

@@ -15,7 +15,9 @@ from scripts.lib import paths, way_back
 from scripts.lib.failure import Failure
 
 PROGRAM = f"""
-import subprocess, sys, time
+import signal, subprocess, sys, time
+# A shell without job control starts what it does not wait for with this one ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, {str(paths.ROOT)!r})
 from pathlib import Path
 from scripts.lib import cli, paths, way_back
