@@ -30,14 +30,14 @@ def take(new: Mapping[Path, Path], before: Path, journal: Path = JOURNAL) -> Non
         {"place": str(place), "new": str(each) if os.path.lexists(each) else "", "old": str(before / str(index))}
         for index, (place, each) in enumerate(new.items())
     ]
-    _write(journal, json.dumps({"before": str(before), "moves": moves}))
+    write(journal, json.dumps({"before": str(before), "moves": moves}))
     for move in moves:
         if os.path.lexists(move["place"]):
             Path(move["place"]).rename(move["old"])
         if move["new"]:
             Path(move["place"]).parent.mkdir(parents=True, exist_ok=True)
             Path(move["new"]).rename(move["place"])
-    _write(before / _RECORD, json.dumps([move["place"] for move in moves]))
+    write(before / _RECORD, json.dumps([move["place"] for move in moves]))
     _end(journal, moves)
 
 
@@ -70,23 +70,25 @@ def _end(journal: Path, moves: Sequence[Mapping[str, str]]) -> None:
     # Before the journal is gone for good, every move has to be there for good.
     for folder in sorted({Path(path).parent for move in moves for path in move.values() if path}):
         if folder.is_dir():
-            _sync(folder)
+            sync(folder)
     journal.unlink()
-    _sync(journal.parent)
+    sync(journal.parent)
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
+    """All of it or nothing, and on the disk before this returns."""
     draft = path.with_suffix(".part")
     with draft.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
-    _sync(path.parent)
+    sync(path.parent)
 
 
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Have a file, or what a folder names, on the disk before this returns."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

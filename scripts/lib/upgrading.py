@@ -29,6 +29,7 @@ from scripts.lib import (
     resolve,
     restoring,
     shell,
+    takeover,
     waiting,
 )
 from scripts.lib.failure import Failure
@@ -67,13 +68,7 @@ class Journal:
 
     def write(self) -> None:
         """On the disk before this returns."""
-        draft = _JOURNAL.with_suffix(".part")
-        with draft.open("w", encoding="utf-8") as file:
-            json.dump(asdict(self), file)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(_JOURNAL)
-        _sync(FOLDER)
+        takeover.write(_JOURNAL, json.dumps(asdict(self)))
 
     def at(self, phase: str, **changed: Any) -> Journal:
         """The same further on, written down."""
@@ -137,10 +132,9 @@ def end() -> None:
     os.sync()
     former = resolve.earlier(_BEFORE / paths.RESOLVED_ENV.name)["DATA_NAME"]
     # A kill from here on leaves volumes that nobody would ever ask for.
-    _FORMER.write_text(former, encoding="utf-8")
-    _sync(_FORMER)
+    takeover.write(_FORMER, former)
     _JOURNAL.unlink()
-    _sync(FOLDER)
+    takeover.sync(FOLDER)
     # What a restore has replaced is started with the images of this version from here on.
     (restoring.BEFORE / "images.json").unlink(missing_ok=True)
     discard()
@@ -217,7 +211,7 @@ def put_back(journal: Journal) -> None:
     # Neither git nor cp does that, and what was kept goes now.
     os.sync()
     _JOURNAL.unlink()
-    _sync(FOLDER)
+    takeover.sync(FOLDER)
     discard()
     if gone:
         # With the images of the new version this data must not be started.
@@ -300,12 +294,4 @@ def _copy(source: Path, target: Path) -> None:
 
 def _sync_all(folder: Path) -> None:
     for path in (*folder.rglob("*"), folder):
-        _sync(path)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        takeover.sync(path)
