@@ -41,6 +41,8 @@ class Upgraded:
     def start(self) -> None:
         for name in ("mongo", "chroma", "proxy", "worker"):
             self.stack.start(name)
+        # It listens before its first look at the database, which is what brings the schema up to date.
+        until(lambda: requests.get(f"{self.stack.proxy_url}/readyz", timeout=30).ok, seconds=60)
 
     def stop(self) -> None:
         for name in ("worker", "proxy", "chroma", "mongo"):
