@@ -1,6 +1,6 @@
 # Every target is one command in scripts/. `make help` is built from the comments behind the targets.
 .DEFAULT_GOAL := help
-.PHONY: help up down restart status logs doctor prune models model tune bench-model backup backups backup-check restore upgrade key keys admin admins ingest sources wg-peer wg-peers wg-peer-remove dev test test-stack test-long lint audit bench
+.PHONY: help up down restart status logs doctor prune models model tune bench-model backup backups backup-check restore upgrade key keys admin admins ingest sources wg-peer wg-peers wg-peer-remove dev test test-stack test-long lint audit pins bench
 
 ##@ Run it
 up: ## From a bare machine to a working chat; later: apply what changed [GPU=1] [any setting, as SOURCES=packages]
@@ -83,6 +83,8 @@ lint: ## Style, types, shell, Dockerfiles and YAML
 	@scripts/lint
 audit: ## Known weaknesses in code, Dockerfiles and pins, and a bill of materials per image [OFFLINE=1: without asking about the pins]
 	@scripts/audit
+pins: ## The digest of every image that comes from a registry, asked for and written behind its tag [CHECK=1: tell only]
+	@scripts/pins
 bench: ## Figures, not tests: footprint latency throughput streams prefix cancel fairness embeddings backends widget material knowledge ingestion retrieval fit [ONLY=latency]
 	@scripts/bench
 help: ## This list

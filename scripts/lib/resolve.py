@@ -12,7 +12,7 @@ from scripts.lib.models import Model
 from scripts.lib.reckoning import MB, Need
 from scripts.lib.setting_checks import bytes_of, is_public_name
 from scripts.lib.settings import MONITORING, SETTINGS, Settings
-from scripts.lib.sources import OFFICIAL_BASE, TORCH_CPU_INDEX, Choice
+from scripts.lib.sources import TORCH_CPU_INDEX, Choice, official_base
 
 _HEADING = "Made by `make up` from .env; changes here are overwritten."
 # Where distributions keep the bundle, and the variables that name another one.
@@ -30,7 +30,10 @@ def resolve(
     ca_bundle: str,
     index_url: str = "",
 ) -> dict[str, str]:
-    """{name: value}, complete and in a fixed order. Reads nothing but its arguments; `gpu` is None on the CPU."""
+    """{name: value}, complete and in a fixed order. `gpu` is None on the CPU.
+
+    Reads nothing but its arguments, and in images/base/Dockerfile what the official base image is.
+    """
     external = choice.engine == "external"
     context = settings.number("CONTEXT_SIZE")
     memory = host.memory_bytes - (sizing.MONITORING if settings.monitored else 0)
@@ -48,7 +51,7 @@ def resolve(
         # Written down so that neither the shell nor a stray line in .env leads to others.
         "SECRETS_DIR": ".appliance/secrets",
         "SOURCES_RESOLVED": choice.kind,
-        "BASE_IMAGE": OFFICIAL_BASE if upstream else base_image.TAG,
+        "BASE_IMAGE": official_base() if upstream else base_image.TAG,
         "ENGINE_RESOLVED": choice.engine,
         "ENGINE_API": "koboldcpp" if choice.engine == "koboldcpp" else "openai",
         "ENGINE_URL_RESOLVED": settings["ENGINE_URL"].rstrip("/") if external else "http://engine:5001",

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from scripts.lib import audit, dockerfiles, paths, pip_settings
 from scripts.lib.failure import Failure
+from scripts.lib.image_names import ImageName
 
 FOLDER = paths.STATE / "sbom"
 _OWN_BASE = "chatbot-base:local"
@@ -119,8 +120,11 @@ def complete(name: str, image: Image, bom: Mapping[str, Any]) -> dict[str, Any]:
 def _base(image: str) -> list[dict[str, str]]:
     """The image that it stands on; of our own base all that is in that."""
     if image != _OWN_BASE:
-        name, _, tag = image.partition(":")
-        return [_component("container", name, tag, f"pkg:docker/{name}@{quote(tag)}")]
+        name = ImageName.parse(image)
+        # As BuildKit writes it into its own provenance: what was asked for, and which one that is.
+        which = f"?digest={name.digest}" if name.digest else ""
+        version = f"@{quote(name.tag)}" if name.tag else ""
+        return [_component("container", name.repository, name.tag, f"pkg:docker/{name.repository}{version}{which}")]
     base = dockerfiles.shipped((paths.IMAGES / "base" / "Dockerfile").read_text("utf-8"), "runtime")
     return _base(base.base) + [_debian(package) for package in base.packages]
 

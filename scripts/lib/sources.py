@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from scripts.lib import apt, docker_daemon, shell
+from scripts.lib import apt, docker_daemon, dockerfiles, paths, shell
 from scripts.lib.settings import Settings
 
 GITHUB = "GitHub"
@@ -16,7 +16,6 @@ HUB = "Docker's image hub"
 TORCH = "PyTorch's CPU index"
 ARCHIVE = "the distribution's archive"
 
-OFFICIAL_BASE = "debian:bookworm-slim"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 _KOBOLDCPP_HOME = "https://github.com/LostRuins/koboldcpp"
 _TIMEOUT_S = 6.0
@@ -31,6 +30,11 @@ class Choice:
     reason: str
     engine: str
     engine_reason: str = ""
+
+
+def official_base() -> str:
+    """The image that `upstream` stands on, as images/base/Dockerfile names it, with its digest where it has one."""
+    return dockerfiles.shipped((paths.IMAGES / "base" / "Dockerfile").read_text(encoding="utf-8"), "runtime").base
 
 
 def probe(settings: Settings) -> dict[str, bool]:
@@ -55,7 +59,7 @@ def hub_answers() -> bool:
     """Can the official base image be had? Asked through docker, which knows mirrors and proxies set up for it."""
     has_buildx = shell.capture(["docker", "buildx", "version"], timeout=5)[0] == 0
     question = ("buildx", "imagetools", "inspect") if has_buildx else ("manifest", "inspect")
-    return docker_daemon.ask(*question, OFFICIAL_BASE, timeout=_HUB_TIMEOUT_S)[0] == 0
+    return docker_daemon.ask(*question, official_base(), timeout=_HUB_TIMEOUT_S)[0] == 0
 
 
 def answers(url: str) -> bool:

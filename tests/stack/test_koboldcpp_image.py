@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from scripts.lib import sources
 from tests.doubles.gguf import write_gguf
 from tests.doubles.koboldcpp_source import write
 
@@ -25,7 +26,6 @@ pytestmark = pytest.mark.stack
 
 CONTEXT = Path(__file__).resolve().parents[2] / "images" / "koboldcpp"
 PACKAGED_BASE = "chatbot-debian:bookworm"
-UPSTREAM_BASE = "debian:bookworm-slim"
 VERSIONS = {"cpu": "1.115.1", "cuda": "1.115.1", "vulkan": "1.115.1", "openblas": "1.74", "clblast": "1.106.2"}
 #: NVIDIA's development image as far as the build looks at it: a driver stub to link with, and a library to take along.
 CUDA_STAND_IN = """
@@ -52,7 +52,7 @@ def docker(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
 
 def base_image() -> str:
     packaged = docker("image", "inspect", PACKAGED_BASE, check=False).returncode == 0
-    return PACKAGED_BASE if packaged else UPSTREAM_BASE
+    return PACKAGED_BASE if packaged else sources.official_base()
 
 
 def build(folder: Path, backend: str, *, build_kind: str = "portable", top: str = "koboldcpp-1234", **more: str) -> str:

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from scripts.lib import paths, sbom
+from scripts.lib import image_names, paths, pins, sbom
 
 
 @pytest.mark.long
@@ -19,4 +19,7 @@ def test_every_finding_is_explained() -> None:
     assert done.returncode == 0, done.stderr
     assert "NOT CHECKED: OFFLINE=1" in done.stderr
     assert {file.name.removesuffix(".cdx.json") for file in sbom.FOLDER.glob("*.cdx.json")} >= set(sbom.IMAGES)
+    unpinned = pins.unpinned(image_names.places())
+    assert done.stderr.count("pins.unpinned: ") == len(unpinned)
+    assert ("NOT PINNED, see above: " in done.stderr) == bool(unpinned)
     assert "bandit: " in done.stderr and "checkov: " in done.stderr

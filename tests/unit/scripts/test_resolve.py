@@ -84,7 +84,7 @@ def test_upstream_with_koboldcpp_and_a_public_name(resolved: Resolve) -> None:
     host = replace(HOST, torch_wheel=False)
     assert _changed(resolved(host=host, reachable=True, DOMAIN="chat.example.org")) == {
         "SOURCES_RESOLVED": "upstream",
-        "BASE_IMAGE": "debian:bookworm-slim",
+        "BASE_IMAGE": sources.official_base(),
         "ENGINE_RESOLVED": "koboldcpp",
         "ENGINE_API": "koboldcpp",
         "ENGINE_SLOTS_RESOLVED": "1",
