@@ -37,7 +37,7 @@ _WAY = "`make pins` where its registry can be reached"
 def inspect(name: str) -> tuple[int, bytes, str]:
     """What a registry has under a name, byte for byte, by Docker's own client: it knows log-ins and proxies.
 
-    --raw, because that is one request; any other format reads the manifests of all platforms, which registries count.
+    --raw reads this one manifest. Any other format reads those of all platforms too, and hubs count what is read.
     """
     words = docker_daemon.docker("buildx", "imagetools", "inspect", "--raw", name)
     try:

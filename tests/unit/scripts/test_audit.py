@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scripts.lib import audit, paths
+from scripts.lib import audit, image_names, paths
 from scripts.lib.failure import Failure
+from scripts.lib.image_names import ImageName, Place
 
 Answer = Callable[[list[str]], tuple[int, str, str]]
 
@@ -150,3 +153,46 @@ def test_every_pin_of_a_file_is_asked_about() -> None:
         assert [f"{name}=={version}" for name, version in audit.pins_of(file.read_text())] == [
             line.split(" ")[0] for line in lines
         ]
+
+
+# --- the command's verdict ------------------------------------------------------------------------------------------
+
+LOOSE, PINNED = ImageName("mongo", "8"), ImageName("mongo", "8", f"sha256:{'0' * 64}")
+
+
+@pytest.mark.parametrize(
+    ("image", "offline", "status", "told", "untold"),
+    [
+        (PINNED, False, 0, "ok audit: bandit, checkov, pip-audit, digests", "NOT"),
+        # Where registries are reached one command mends it; where they are not, it is told and no pass.
+        (LOOSE, False, 1, "error audit: NOT PINNED, see above: mongo:8", "ok audit"),
+        (LOOSE, True, 0, "error audit: NOT PINNED, see above: mongo:8", "ok audit"),
+        (PINNED, True, 0, "error audit: NOT CHECKED, see above: pip-audit", "NOT PINNED"),
+    ],
+)
+def test_an_image_without_a_digest_is_named_and_never_a_pass(
+    image: ImageName,
+    offline: bool,
+    status: int,
+    told: str,
+    untold: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    loader = SourceFileLoader("audit_command", str(paths.ROOT / "scripts" / "audit"))
+    spec = spec_from_loader(loader.name, loader)
+    assert spec
+    command = module_from_spec(spec)
+    loader.exec_module(command)
+    for name in ("code", "images", "advisories"):
+        monkeypatch.setattr(audit, name, lambda *_: audit.Result())
+    monkeypatch.setattr(command.venv, "ensure_audit", lambda: Path("/nowhere/python"))
+    monkeypatch.setattr(command.sbom, "write", lambda tools: [])
+    monkeypatch.setattr(image_names, "places", lambda: [Place(Path("images/mongo/Dockerfile"), 3, 0, image)])
+    monkeypatch.setenv("OFFLINE", "1" if offline else "0")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert command.main() == status
+    said = capsys.readouterr().err
+    assert told in said and untold not in said
+    finding = "warning pins.unpinned: mongo:8 has no digest in images/mongo/Dockerfile:3 -> `make pins` where its"
+    assert (finding in said) == (image is LOOSE)
