@@ -42,6 +42,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(paths, "ROOT", root)
     monkeypatch.setattr(paths, "RESOLVED_ENV", root / ".appliance/resolved.env")
     monkeypatch.setattr(paths, "STATE", root / ".appliance")
+    monkeypatch.setattr(paths, "STAMPS", root / ".appliance/stamps")
     monkeypatch.setattr(restoring, "PLACES", places)
     for name in ("BEFORE", "REPLACED", "_GIVEN_UP", "STAGE", "CHECK"):
         monkeypatch.setattr(restoring, name, root / ".appliance" / getattr(restoring, name).name)

@@ -15,9 +15,10 @@ from scripts.lib.backup_store import Store
 from scripts.lib.failure import Failure
 from scripts.lib.upgrade_git import Repository
 from scripts.lib.upgrading import BESIDE, EXCHANGED, Journal
-from tests.unit.scripts.upgrade_checkout import Docker, Tags, commit, contents, exchanged, git
+from tests.unit.scripts.upgrade_checkout import Counted, Docker, Tags, commit, contents, exchanged, git
 
 pytest_plugins = ["tests.unit.scripts.upgrade_checkout"]
+_STEPS = 60
 
 
 def test_the_new_version_is_laid_out_with_what_is_the_operators(root: Path, home: Path, tags: Tags) -> None:
@@ -57,30 +58,18 @@ def test_the_new_version_is_taken_and_put_back(root: Path, home: Path, tags: Tag
     assert upgrading.recover() is False
 
 
-@pytest.mark.parametrize("step", range(60))
+@pytest.mark.parametrize("step", range(_STEPS))
 def test_killed_on_the_way_back_it_is_put_back_by_who_comes_next(
     root: Path, home: Path, tags: Tags, docker: Docker, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = contents(root)
     exchanged(root, home)
     with monkeypatch.context() as patch:
-        left = [step]
-
-        def counted(function: object) -> object:
-            def call(*words: object, **more: object) -> object:
-                left[0] -= 1
-                if left[0] < 0:
-                    raise KeyboardInterrupt
-                return function(*words, **more)  # type: ignore[operator]
-
-            return call
-
-        for module, name in ((os, "rename"), (os, "replace"), (os, "unlink"), (os, "fsync"), (os, "mkdir")):
-            patch.setattr(module, name, counted(getattr(module, name)))
-        patch.setattr(docker_daemon, "ask", counted(docker_daemon.ask))
-        patch.setattr(upgrading.shell, "capture", counted(upgrading.shell.capture))
+        counted = Counted(patch, step)
         with contextlib.suppress(KeyboardInterrupt):
             assert upgrading.recover() is True
+    # The last of these steps is behind all that there are.
+    assert step < _STEPS - 1 or counted.left >= 0
     upgrading.recover()
     after = contents(root)
     assert after.pop("models/other.gguf") == b"GGUF"
