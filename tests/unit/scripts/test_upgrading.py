@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 
-from scripts.lib import backup_keep, cli, docker_daemon, generations, paths, upgrade_beside, upgrading
+from scripts.lib import backup_keep, cli, generations, paths, shell, upgrade_beside, upgrading
 from scripts.lib.backup_store import Store
 from scripts.lib.failure import Failure
 from scripts.lib.upgrade_git import Repository
@@ -258,3 +257,31 @@ def test_of_the_backups_before_upgrades_the_newest_stay_and_those_of_other_proje
 
 def moment(text: str) -> datetime:
     return datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
+
+
+def test_what_cannot_be_removed_is_said_with_the_way(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (upgrading.NEXT / "secrets").mkdir(parents=True)
+    asked: list[list[str]] = []
+
+    def refused(command: list[str], **_: object) -> tuple[int, str, str]:
+        asked.append(command)
+        return 1, "", f"{'sudo: a password is required' if command[0] == 'sudo' else 'rm: Permission denied'}\n"
+
+    monkeypatch.setattr(shell, "is_root", lambda: False)
+    with monkeypatch.context() as patch:
+        patch.setattr(shell, "capture", refused)
+        assert upgrading.recover() is False
+        assert [command[0] for command in asked] == ["rm", "sudo"]
+        told = capsys.readouterr().err
+        assert f"upgrade.left: {upgrading.FOLDER} holds" in told
+        assert f"sudo: a password is required -> sudo rm -rf {upgrading.FOLDER}" in told
+        with pytest.raises(Failure) as in_the_way:
+            upgrading.begin(Repository(root), "1", "2", "chatbot")
+        assert in_the_way.value.id == "upgrade.left"
+    # What this user has made needs no sudo.
+    monkeypatch.setattr(shell, "as_root", lambda words: ["false"])
+    upgrading.discard()
+    assert not upgrading.FOLDER.exists()
+    assert capsys.readouterr().err.count("upgrade.left") == 1
