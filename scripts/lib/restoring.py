@@ -111,9 +111,8 @@ class Staged:
         resolve.write({**values, "SECRETS_DIR": str(self.folder / "secrets")}, self.resolved)
         resolve.write(values, self.folder / _RESOLVED)
         # Filled by these sources, and by this version.
-        stamps = {paths.SOURCES_STAMP: values.get("SOURCES_RESOLVED", ""), paths.VERSION_STAMP: backup_manifest.commit()}
-        for name, text in stamps.items():
-            (self.folder / name).write_text(text, encoding="utf-8")
+        (self.folder / paths.SOURCES_STAMP).write_text(values.get("SOURCES_RESOLVED", ""), encoding="utf-8")
+        (self.folder / paths.VERSION_STAMP).write_text(backup_manifest.commit(), encoding="utf-8")
 
     def take(self, generation: int) -> None:
         """Put these settings, and the volumes of that generation, into force; what was goes to REPLACED.

@@ -15,7 +15,7 @@ from types import ModuleType
 
 import pytest
 
-from scripts.lib import cli, findings, images, log, secret_files
+from scripts.lib import cli, findings, images, log, secret_files, services
 from scripts.lib.failure import Failure
 from scripts.lib.findings import ERROR, INFO, WARNING, Finding
 from scripts.lib.observed import Running
@@ -292,3 +292,16 @@ def test_nobody_else_may_write_to_what_a_command_makes(tmp_path: Path, shells: i
     finally:
         os.umask(before)
     assert (tmp_path / "made").stat().st_mode & 0o777 == files
+
+
+@pytest.mark.parametrize(
+    ("err", "wanted"),
+    [
+        ("key.unknown: there is none\n  -> `make keys`\n", Failure("key.unknown", "there is none", "`make keys`")),
+        ("a warning\nkey.unknown: there is none\n", Failure("key.unknown", "there is none", "")),
+        ("Traceback: it broke\n", None),
+        ("", None),
+    ],
+)
+def test_what_a_command_inside_was_refused_is_taken_out_of_its_stderr(err: str, wanted: Failure | None) -> None:
+    assert services.refusal(err) == wanted

@@ -32,9 +32,7 @@ class Running(Compose):
         ("2026-11-22T15:00:00Z", 0),
     ],
 )
-def test_it_lasts_until_the_door_was_started(
-    started: str, seconds: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_lasts_until_the_door_was_started(started: str, seconds: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def ask(*words: str, timeout: float = 60) -> tuple[int, str, str]:
         assert (words[0], words[-1]) == ("inspect", "id-caddy")
         return 0, f"{started}\n", ""
