@@ -21,7 +21,7 @@ from tests.bench import (
     visitors,
     widget,
 )
-from tests.bench.composed import attacks, faults, load
+from tests.bench.composed import archives, attacks, faults, load
 from tests.bench.knowledge import ingestion, material, quality, speed
 
 BENCHMARKS = {
@@ -45,7 +45,7 @@ BENCHMARKS = {
     "fit": fit.run,
 }
 # These bring up an appliance of their own with Docker, as root, for a quarter of an hour and longer: by name only.
-ON_REQUEST = {"faults": faults.run, "load": load.run, "attacks": attacks.run}
+ON_REQUEST = {"faults": faults.run, "load": load.run, "attacks": attacks.run, "backup": archives.run}
 
 
 def main() -> int:

@@ -164,11 +164,15 @@ def run() -> None:
         figure("dishonest", len(dishonest), "", digits=0, goal=0)
         gone = list(ledger.lost(line.address, book.conversations()))
         figure("acknowledged and lost", len(gone), "", digits=0, goal=0)
-        for slope in memory.slopes():
+        slopes = memory.slopes()
+        for slope in slopes:
             figure(f"memory of {slope.service} at the end", slope.at_end, "MiB")
             figure(f"  its slope (+- {slope.error:.1f})", slope.per_hour, "MB/h", goal=GOAL_SLOPE)
-    if wrong or dishonest or gone:
-        sys.exit("; ".join(sorted({*wrong, *dishonest, *gone})))
+    missed = [f"{each.service} grows by {each.per_hour:.0f} MB/h" for each in slopes if each.per_hour > GOAL_SLOPE]
+    if percentile(firsts, 0.95) > GOAL_FIRST_P95_S:
+        missed.append("first tokens come too late")
+    if wrong or dishonest or gone or missed:
+        sys.exit("; ".join(sorted({*wrong, *dishonest, *gone, *missed})))
 
 
 if __name__ == "__main__":

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +16,6 @@ from scripts.lib.native import NativeStack
 from tests.integration.proxy.conftest import until
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture
-def stack(tmp_path: Path, starter_model: Path) -> Iterator[NativeStack]:
-    stack = NativeStack(tmp_path / "stack", starter_model)
-    yield stack
-    stack.close()
-    shutil.rmtree(tmp_path / "stack")
 
 
 def proxys(stack: NativeStack) -> MongoClient[dict[str, Any]]:

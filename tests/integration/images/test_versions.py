@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,14 +15,6 @@ from scripts.lib.native import NativeStack, ServiceFailed
 from tests.unit.images.mongo.test_versions import build, wrong
 
 VERSION = {"getParameter": 1, "featureCompatibilityVersion": 1}
-
-
-@pytest.fixture
-def stack(tmp_path: Path, starter_model: Path) -> Iterator[NativeStack]:
-    stack = NativeStack(tmp_path / "stack", starter_model)
-    yield stack
-    stack.close()
-    shutil.rmtree(tmp_path / "stack")
 
 
 def root(stack: NativeStack) -> MongoClient[dict[str, Any]]:
