@@ -78,6 +78,9 @@ def _standstill(told: str, *, within: float) -> None:
 def test_a_new_version_with_all_data_while_people_talk(then: tuple[Then, Home]) -> None:
     appliance, home = then
     appliance.as_then()
+    # An address of documentation's: nobody comes in by it, RFC 5737.
+    peer = appliance.make("wg-peer", "NAME=laptop", "ENDPOINT=203.0.113.7")
+    assert peer.returncode == 0, peer.stdout
     before, old = state(appliance), home.here()
     first = appliance.chat("My name is Ada.")
     new = home.publish("Lanterns can be counted", *GOOD)
@@ -93,6 +96,12 @@ def test_a_new_version_with_all_data_while_people_talk(then: tuple[Then, Home]) 
         assert done.returncode == 0, done.stdout
         _standstill(done.stdout, within=time.monotonic() - begun)
         appliance.wait_healthy()
+    # Both doors are tried, and opened after that alone.
+    for door in ("caddy", "wireguard"):
+        tried = done.stdout.index(f"{door} is well with its configuration")
+        assert tried < done.stdout.index("from here on it is the new version's data")
+        assert done.stdout.count(f"{door} healthy after") == 1
+        assert tried < done.stdout.index(f"{door} healthy after")
     assert home.here() == new
     assert not talk.dishonest
     assert talk.lost() == []
