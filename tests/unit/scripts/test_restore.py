@@ -7,7 +7,6 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -15,11 +14,9 @@ from typing import Any
 import pytest
 
 from scripts.lib import (
-    backup_manifest,
     backup_schedule,
     bring_up,
     cli,
-    compose,
     docker_install,
     filling,
     findings,
@@ -29,59 +26,17 @@ from scripts.lib import (
     preflight,
     resolve,
     restoring,
-    settings,
     shell,
     stopping,
     summary,
     switch,
-    waiting,
 )
 from scripts.lib.failure import Failure
-from tests.unit.scripts.restore_checkout import SETTINGS, Docker, archived
+from tests.unit.scripts.restore_checkout import IMAGES, SETTINGS, Docker, archived
 from tests.unit.scripts.test_restoring_exchange import domain, restored, set_up
 
 pytest_plugins = ["tests.unit.scripts.restore_checkout"]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="installs files for cron")
-IMAGES = {"chatbot-proxy:local": ("old inputs", "sha256:old")}
-
-
-@pytest.fixture
-def restore(root: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """scripts/restore in a checkout of its own; `did` tells what it had done with containers and images."""
-    loader = SourceFileLoader("restore", str(Path(__file__).resolve().parents[3] / "scripts" / "restore"))
-    module = ModuleType(loader.name)
-    module.__file__ = loader.path
-    loader.exec_module(module)
-    did = root / "did"
-    did.touch()
-
-    def note(what: str) -> Callable[..., None]:
-        def act(*_: object, **__: object) -> None:
-            # Into a file: the way back is gone by another process.
-            with did.open("a") as file:
-                file.write(f"{what}\n")
-
-        return act
-
-    def put_back(images: image_tags.Tags) -> int:
-        note(f"images {sorted(image for _, image in images.values())}")()
-        return len(images)
-
-    monkeypatch.setattr(paths, "ENV_FILE", root / ".env")
-    monkeypatch.setattr(paths, "LOGS", root / ".appliance" / "logs")
-    monkeypatch.setattr(resolve.earlier, "__defaults__", (paths.RESOLVED_ENV,))
-    monkeypatch.setattr(settings.load, "__defaults__", (root / ".env", {}))
-    monkeypatch.setattr(switch, "_BEFORE", root / ".appliance" / "before-model.env")
-    monkeypatch.setattr(compose, "current", lambda: None)
-    monkeypatch.setattr(stopping, "stop", note("stop"))
-    monkeypatch.setattr(waiting, "start", note("start"))
-    monkeypatch.setattr(waiting, "until_ready", note("ready"))
-    monkeypatch.setattr(image_tags, "remember", lambda: IMAGES)
-    monkeypatch.setattr(image_tags, "put_back", put_back)
-    module.keep_up = backup_schedule.keep_up  # type: ignore[attr-defined]
-    monkeypatch.setattr(backup_schedule, "keep_up", note("schedule"))
-    module.did = lambda: did.read_text().split("\n")[:-1]  # type: ignore[attr-defined]
-    return module
 
 
 # --- who may ----------------------------------------------------------------------------------------------------------
@@ -111,6 +66,9 @@ def test_going_back_takes_root_only_where_root_has_made_it(
     with pytest.raises(Failure, match=r"restore\.needs_root: .*before-restore") as refused:
         restore._check_rights(undo=True)
     assert "sudo make restore UNDO=1" in refused.value.hint
+    closed = {paths.STAMPS}
+    with pytest.raises(Failure, match=r"restore\.needs_root: .*stamps"):
+        restore._check_rights(undo=True)
 
 
 # --- where it fails ---------------------------------------------------------------------------------------------------
@@ -293,107 +251,3 @@ def test_going_back_is_finished_also_where_it_is_interrupted(
     assert restore._undo() == 0
     assert restore.did() == ["stop", "images []", "start", "ready", "schedule"]
     assert domain(root) == "old"
-
-
-def test_going_back_to_what_another_version_ran_is_refused_with_its_commit(
-    restore: ModuleType,
-    tmp_path: Path,
-    root: Path,
-    docker: Docker,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """Its settings lack what this one reads, and in its images the data would be this one's for good."""
-    then, here = "1" * 40, "2" * 40
-    set_up(root, docker)
-    (root / ".appliance/stamps/version").write_text(then)
-    monkeypatch.setattr(backup_manifest, "commit", lambda: then)
-    restored(tmp_path, docker, 2)
-    monkeypatch.setattr(backup_manifest, "commit", lambda: here)
-    monkeypatch.delenv("ACCEPT", raising=False)
-    assert restore._undo() == 1
-    told = capsys.readouterr().err
-    assert f"restore.other_version: what was before the last restore ran with version {then[:10]}" in told
-    assert f"git checkout {then[:10]}, and there `make restore UNDO=1`" in told
-    assert (restore.did(), domain(root)) == ([], "chat.example.org")
-    # There it goes, and the restored data is known to be the other's.
-    monkeypatch.setattr(backup_manifest, "commit", lambda: then)
-    assert restore._undo() == 0
-    assert restore.did() == ["stop", "images []", "start", "ready", "schedule"]
-    assert domain(root) == "old"
-    assert (root / ".appliance/stamps/version").read_text() == then
-    assert restoring.version_before() == then
-
-
-def test_it_can_be_taken_over_into_this_version_by_make_up(
-    restore: ModuleType,
-    tmp_path: Path,
-    root: Path,
-    docker: Docker,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    set_up(root, docker)
-    # Nobody noted which it was.
-    (root / ".appliance/stamps/version").unlink()
-    restored(tmp_path, docker, 2)
-    assert restore._undo() == 1
-    assert "that was not noted" in capsys.readouterr().err
-    monkeypatch.setenv("ACCEPT", "restore.other_version")
-    assert restore._undo() == 0
-    assert restore.did() == ["stop", "schedule"]
-    assert domain(root) == "old"
-    assert "stopped: `make up` brings it to this version" in capsys.readouterr().out
-
-
-def test_going_back_waits_for_images_that_are_gone(
-    restore: ModuleType, tmp_path: Path, root: Path, docker: Docker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    set_up(root, docker)
-    restored(tmp_path, docker, 2)
-
-    def gone(_: image_tags.Tags) -> int:
-        raise Failure("image.former_gone", "it is gone", "`make up`")
-
-    monkeypatch.setattr(image_tags, "put_back", gone)
-    with pytest.raises(Failure) as failed:
-        restore._undo()
-    assert failed.value.id == "image.former_gone"
-    assert (restore.did(), domain(root)) == (["stop"], "old")
-
-
-def test_the_sources_of_then_come_back_with_their_data(
-    restore: ModuleType, tmp_path: Path, root: Path, docker: Docker
-) -> None:
-    """`auto` stays with them, and MongoDB's data are of that version."""
-    set_up(root, docker)
-    sources = root / ".appliance/stamps/sources"
-    sources.write_text("packages")
-    staged = restoring.stage(archived(tmp_path, SETTINGS))
-    docker.add("chatbot.2")
-    staged.resolve({"COMPOSE_PROJECT_NAME": "chatbot", "DATA_NAME": "chatbot.2", "SOURCES_RESOLVED": "upstream"})
-    staged.take(2)
-    restoring.keep()
-    assert sources.read_text() == "upstream"
-    assert restore._undo() == 0
-    assert sources.read_text() == "packages"
-    assert restore._undo() == 0
-    assert sources.read_text() == "upstream"
-
-
-@pytest.mark.parametrize("name", [".env", ".appliance/secrets"])
-@pytest.mark.parametrize("undo", [False, True])
-def test_places_that_are_links_are_refused_before_anything(
-    restore: ModuleType, tmp_path: Path, root: Path, docker: Docker, monkeypatch: pytest.MonkeyPatch,
-    name: str, undo: bool,
-) -> None:  # fmt: skip
-    set_up(root, docker)
-    (root / name).rename(tmp_path / "there")
-    (root / name).symlink_to(tmp_path / "there")
-    monkeypatch.setattr(cli, "flag", lambda *_: undo)
-    monkeypatch.setattr(restore, "_check_rights", lambda **_: None)
-    with pytest.raises(Failure) as refused:
-        restore.main()
-    assert refused.value.id == "restore.link"
-    assert str(tmp_path / "there") in refused.value.hint
-    assert restore.did() == []
