@@ -1,6 +1,7 @@
 """Whether what was started can be opened: asked before anybody is let in, visitors or admins.
 
-Until then nobody can write anything that the way back would lose, and none of what they do sends mail.
+Until then nobody can write what the way back would lose, nor have mail sent: the proxy sends it where somebody who is
+let in asks for it, and at no other time.
 """
 
 from __future__ import annotations

@@ -58,7 +58,9 @@ def test_it_can_be_taken_over_into_this_version_by_make_up(
     (root / ".appliance/stamps/version").unlink()
     restored(tmp_path, docker, 2)
     assert restore._undo() == 1
-    assert "that was not noted" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "that was not noted" in told
+    assert "-> take it over into this version for good: ACCEPT=restore.other_version, then `make up`" in told
     monkeypatch.setenv("ACCEPT", "restore.other_version")
     assert restore._undo() == 0
     assert restore.did() == ["stop", "schedule"]
