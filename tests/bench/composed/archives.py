@@ -29,7 +29,9 @@ _POLL_S = 0.1
 # Runs where pymongo and the way to the database are: in the proxy. Prints MongoDB's own count of bytes.
 _STORE = """
 import os, random, sys, uuid
+import pymongo
 from chatproxy import building
+from chatproxy.adapters.mongo_migrations import MIGRATIONS
 from chatproxy.settings import Settings
 words = [f"{a}{b}{c}" for a in ("ka", "lo", "mi", "ter", "vor", "sul") for b in ("den", "ris", "pul", "gat")
          for c in ("", "o", "um", "ing")]
@@ -38,6 +40,8 @@ with building.database(Settings.from_environment(os.environ)).opened() as databa
     conversation = database["conversations"].find_one({"_id": sys.argv[2]})
     messages = list(database["messages"].find({"conversation_id": sys.argv[2]}))
     stored = 0
+    # Each message's words one by one would take an hour.
+    database["messages"].drop_index("by_words")
     while stored < wanted:
         several, said = [], []
         for _ in range(200):
@@ -50,6 +54,9 @@ with building.database(Settings.from_environment(os.environ)).opened() as databa
         database["conversations"].insert_many(several)
         database["messages"].insert_many(said)
         stored = sum(database.command("collStats", each)["size"] for each in ("conversations", "messages"))
+    with pymongo.timeout(3600):
+        for step in MIGRATIONS:
+            step(database)
 print(database.command("dbStats")["dataSize"])
 """
 
@@ -68,7 +75,10 @@ class Round:
 
 def measured(running: Appliance, conversation: str, megabytes: int) -> Round:
     """Store so much, then carry it out and back in."""
-    stored = running.execute("proxy", "python3", "-c", _STORE, str(megabytes * _MB), conversation).stdout
+    words = ("python3", "-c", _STORE, str(megabytes * _MB), conversation)
+    stored = running.execute("proxy", *words, check=False)
+    if stored.returncode:
+        raise RuntimeError(f"{megabytes} MB could not be stored:\n{stored.stderr}")
     backup = _timed(running, "backup")
     (newest, *_) = json.loads(running.make("backups", "JSON=1").stdout)
     archive = Path(newest["path"])
@@ -76,7 +86,7 @@ def measured(running: Appliance, conversation: str, megabytes: int) -> Round:
     silences: list[float] = []
     with _listened(running, silences):
         restore = _timed(running, "restore", f"FROM={archive}")
-    return Round(int(float(stored)), archive.stat().st_size, backup, check, restore, max(silences))
+    return Round(int(float(stored.stdout)), archive.stat().st_size, backup, check, restore, max(silences))
 
 
 def _timed(running: Appliance, *words: str) -> float:
