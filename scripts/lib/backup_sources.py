@@ -104,8 +104,8 @@ def data(appliance: Appliance, spool: Path, patience_s: float = _STALLED_S) -> G
         if "invalid choice: 'data'" in dump.err:
             hint = "`make up` brings it to this version"
             raise Failure("backup.worker_old", "the worker cannot dump its data yet", hint)
-        if found := services.FINDING.search(dump.err):
-            raise Failure(*found.groups(""))
+        if refused := services.refusal(dump.err):
+            raise refused
         if dump.status == _KILLED:
             hint = "`make doctor` tells whether memory was short (WORKER_MEMORY); make the backup again"
             raise Failure(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from scripts.lib import (
     apt,
+    backup_manifest,
     base_image,
     dotenv,
     fetch_inside,
@@ -16,6 +17,7 @@ from scripts.lib import (
     gpus,
     images,
     log,
+    majors,
     mounted,
     paths,
     pip_settings,
@@ -30,6 +32,7 @@ from scripts.lib import (
 )
 from scripts.lib.compose import Compose
 from scripts.lib.failure import Failure
+from scripts.lib.findings import Finding
 from scripts.lib.gpus import Use
 from scripts.lib.host import Host
 from scripts.lib.models import Model
@@ -38,21 +41,27 @@ from scripts.lib.settings import Settings
 from scripts.lib.situation import Situation
 from scripts.lib.sources import Choice
 
-_SOURCES_STAMP = paths.STAMPS / "sources"
-
 
 def earlier_sources() -> str:
     """Where the parts of the appliance that last came up here were taken from; "" when none ever did."""
     try:
-        return _SOURCES_STAMP.read_text(encoding="utf-8").strip()
+        return (paths.STAMPS / paths.SOURCES_STAMP).read_text(encoding="utf-8").strip()
     except OSError:
         return ""
 
 
-def remember_sources(choice: Choice) -> None:
+def remember(choice: Choice) -> None:
     """Called once everything is well: `auto` stays with what works, and a failed attempt leaves no trace."""
-    _SOURCES_STAMP.parent.mkdir(parents=True, exist_ok=True)
-    _SOURCES_STAMP.write_text(choice.kind, encoding="utf-8")
+    paths.STAMPS.mkdir(parents=True, exist_ok=True)
+    (paths.STAMPS / paths.SOURCES_STAMP).write_text(choice.kind, encoding="utf-8")
+    (paths.STAMPS / paths.VERSION_STAMP).write_text(backup_manifest.commit(), encoding="utf-8")
+
+
+def check_stores(host: Host, choice: Choice | None, earlier: str) -> list[Finding]:
+    """Whether the data that there are can go over to other sources, whose MongoDB may be of another major version."""
+    if choice is None or earlier in ("", choice.kind) or host.generation not in host.stored:
+        return []
+    return majors.steps(paths.ROOT, paths.ROOT, before=earlier, after=choice.kind)
 
 
 def begin() -> None:
@@ -147,10 +156,10 @@ def make_images(values: Mapping[str, str], wanted: Settings, choice: Choice, mod
     log.ok(f"{built + len(services)} images built" if built or services else "nothing to build")
 
 
-def start(compose: Compose, choice: Choice, *, without: str = "") -> None:
+def start(compose: Compose, choice: Choice, *, without: Collection[str] = ()) -> None:
     """All services, until the proxy itself says that it can answer. Failures as in waiting.py.
 
-    The service `without` is left as it is.
+    The services `without` are left as they are.
     """
     log.step("services")
     trials.remove_left(compose.project)
@@ -159,5 +168,5 @@ def start(compose: Compose, choice: Choice, *, without: str = "") -> None:
     if restarted:
         waiting.start(compose, without=without)
     waiting.until_ready(compose)
-    remember_sources(choice)
+    remember(choice)
     log.ok(f"all healthy, {started} started" if started else "all healthy, nothing had to be started")

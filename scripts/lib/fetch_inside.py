@@ -70,5 +70,4 @@ def _fetch_in_container(model: Model, token_file: str, bundle: str) -> None:
 
 def told_inside(lines: Sequence[str]) -> Failure | None:
     """The failure that a command inside a container ended with, as it was told there."""
-    found = services.FINDING.search("\n".join(lines).replace("error ", ""))
-    return Failure(found[1], found[2], found[3] or "") if found else None
+    return services.refusal("\n".join(lines).replace("error ", ""))

@@ -135,7 +135,7 @@ def _raise(status: int, out: str, err: str) -> None:
         file.write(err)
     if status == 0:
         return
-    if found := services.FINDING.search(err):
-        raise Failure(found[1], found[2], found[3] or "")
+    if refused := services.refusal(err):
+        raise refused
     last = ((err or out).strip().splitlines() or ["no reason given"])[-1]
     raise Failure("restore.failed", f"the data could not be restored: {last[-300:]}", _HINT)

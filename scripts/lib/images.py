@@ -32,7 +32,9 @@ def digest_of(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(_files(folder)):
         state = path.lstat()
-        digest.update(f"{path.relative_to(folder)}\0{state.st_mode & 0o777:o}\0{_content(path)}\n".encode())
+        line = f"{path.relative_to(folder)}\0{state.st_mode & 0o777:o}\0{_content(path)}\n"
+        # A file's name need not be text.
+        digest.update(line.encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 

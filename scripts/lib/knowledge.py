@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Protocol
 from scripts.lib import compose, dev_stack, log
 from scripts.lib.compose import Container
 from scripts.lib.failure import Failure
-from scripts.lib.services import FINDING
+from scripts.lib.services import refusal
 
 _COMMAND = ("python3", "-m", "chatproxy", "sources")
 _UPLOAD_TIMEOUT_S = 600.0
@@ -53,8 +53,8 @@ def ask(appliance: Inside, arguments: Sequence[str], *, service: str = "worker",
             status, out, err = appliance.feed(service, command, file, _UPLOAD_TIMEOUT_S)
     if status == 0:
         return out.rstrip("\n")
-    if found := FINDING.search(err):
-        raise Failure(*found.groups(""))
+    if refused := refusal(err):
+        raise refused
     if not any(each.service == service and each.state == "running" for each in appliance.containers()):
         fact = f"sources are kept by the {service}, which is not running"
         raise Failure("service.stopped", fact, "`make up`, or `make dev`, then try again")

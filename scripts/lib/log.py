@@ -42,7 +42,8 @@ def _line(text: str, end: str = "\n") -> None:
     except OSError:
         # Whoever read along has left: `| head`, or a terminal whose connection broke. That must not break off work, and
         # least of all what leads back from a change that failed.
-        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  for the rest of the process
+        # For the rest of the process.
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
 
 
 def step(text: str) -> None:

@@ -16,6 +16,8 @@ RESOLVED_ENV = STATE / "resolved.env"
 SECRETS = STATE / "secrets"
 WIREGUARD = STATE / "wireguard"
 STAMPS = STATE / "stamps"
+# In there: which sources, and which commit, last came up here. What a restore replaces takes them along.
+SOURCES_STAMP, VERSION_STAMP = "sources", "version"
 LOGS = STATE / "logs"
 # There while `make upgrade` is at work, or was killed: see upgrading.py.
 UPGRADE_JOURNAL = STATE / "upgrade" / "journal.json"

@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scripts.lib import filling, generations, log, paths, resolve, secret_files, takeover
+from scripts.lib import backup_manifest, filling, generations, log, paths, resolve, secret_files, takeover
 from scripts.lib.archive import Archive
 from scripts.lib.compose import Compose
 from scripts.lib.download import error_is_no_space
@@ -110,6 +110,9 @@ class Staged:
         """Write what Compose is given while the secrets still lie here."""
         resolve.write({**values, "SECRETS_DIR": str(self.folder / "secrets")}, self.resolved)
         resolve.write(values, self.folder / _RESOLVED)
+        # Filled by these sources, and by this version.
+        (self.folder / paths.SOURCES_STAMP).write_text(values.get("SOURCES_RESOLVED", ""), encoding="utf-8")
+        (self.folder / paths.VERSION_STAMP).write_text(backup_manifest.commit(), encoding="utf-8")
 
     def take(self, generation: int) -> None:
         """Put these settings, and the volumes of that generation, into force; what was goes to REPLACED.
@@ -119,6 +122,7 @@ class Staged:
         generations.write(generation, self.folder / "generation")
         moves = {place: self.folder / name for name, place in PLACES.items()}
         moves |= {paths.RESOLVED_ENV: self.folder / _RESOLVED, generations.FILE: self.folder / "generation"}
+        moves |= {paths.STAMPS / name: self.folder / name for name in (paths.SOURCES_STAMP, paths.VERSION_STAMP)}
         takeover.take(moves, REPLACED)
 
 
@@ -167,6 +171,12 @@ def check_way_back() -> None:
     if data and f"{data}_mongo_data" not in generations.left_of(data):
         fact = f"the volume {data}_mongo_data, with the data of before the last restore, is gone"
         raise Failure("restore.nothing_before", fact, hint)
+
+
+def version_before() -> str | None:
+    """The commit with which ran what UNDO leads back to; None where that was not noted, "" where git did not tell."""
+    noted = takeover.taken_from(BEFORE).get(paths.STAMPS / paths.VERSION_STAMP)
+    return noted.read_text(encoding="utf-8").strip() if noted and noted.exists() else None
 
 
 def leads_back() -> bool:

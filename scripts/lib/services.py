@@ -12,7 +12,7 @@ from scripts.lib.failure import Failure
 
 # How the proxy's command line says why something was not done: see chatproxy/commands.py.
 _TIMEOUT_S = 60.0
-FINDING = re.compile(r"^([a-z_]+\.[a-z_]+): (.+)(?:\n  -> (.+))?$", re.MULTILINE)
+_FINDING = re.compile(r"^([a-z_]+\.[a-z_]+): (.+)(?:\n  -> (.+))?$", re.MULTILINE)
 
 
 def named(appliance: Compose, service: str) -> list[str]:
@@ -35,6 +35,12 @@ class Inside(Protocol):
     def containers(self) -> list[Container]: ...
 
 
+def refusal(err: str) -> Failure | None:
+    """What the proxy's command line says was not done, taken out of its stderr; None where it says nothing of it."""
+    found = _FINDING.search(err)
+    return Failure(*found.groups("")) if found else None
+
+
 def own_command(
     family: str, arguments: Sequence[str], appliance: Inside | None = None, *, given: BinaryIO | None = None
 ) -> int:
@@ -51,8 +57,8 @@ def own_command(
         status, out, err = appliance.feed("proxy", command, given, _TIMEOUT_S)
     if out:
         log.result(out.rstrip("\n"))
-    if found := FINDING.search(err) if status != 0 else None:
-        raise Failure(*found.groups(""))
+    if status != 0 and (refused := refusal(err)):
+        raise refused
     for line in err.splitlines():
         log.info(line)
     if status != 0 and not any(c.service == "proxy" and c.state == "running" for c in appliance.containers()):

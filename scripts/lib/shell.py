@@ -70,10 +70,12 @@ def capture(
     timeout: float = 60,
     env: Mapping[str, str | None] | None = None,
     given: BinaryIO | None = None,
+    errors: str = "replace",
 ) -> tuple[int, str, str]:
     """(exit status, stdout, stderr); 127 when the program is missing, 124 when it ran past `timeout` seconds.
 
-    `given` is its stdin; without it, it has this program's own.
+    `given` is its stdin; without it, it has this program's own. `errors`: what becomes of bytes that are no text;
+    "surrogateescape" where they are names of files.
     """
     try:
         done = subprocess.run(
@@ -81,7 +83,7 @@ def capture(
             stdin=given,
             capture_output=True,
             text=True,
-            errors="replace",
+            errors=errors,
             timeout=timeout,
             env=environment(env),
         )

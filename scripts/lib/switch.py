@@ -177,8 +177,8 @@ class Switch:
         status, out, err = self._appliance.run_in("proxy", ["python3", "-m", "chatproxy", *words], timeout)
         if status == 0:
             return out
-        if found := services.FINDING.search(err):
-            raise Failure(found[1], found[2], found[3] or "")
+        if refused := services.refusal(err):
+            raise refused
         last = (err.strip().splitlines() or ["no reason given"])[-1]
         fact = f"the proxy cannot be asked to change the model: {last}"
         raise Failure("model.proxy_old", fact, "`make up` brings the proxy to this version; then try again")

@@ -8,14 +8,27 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from scripts.lib import paths
+from scripts.lib.failure import Failure
 
 JOURNAL = paths.STATE / "takeover.json"
 _RECORD = "moves.json"
+
+
+def check_links(places: Iterable[Path]) -> None:
+    """Failure `restore.link` where one of them is a link: what lies elsewhere would be left there, and out of use."""
+    for place in places:
+        if place.is_symlink():
+            there = os.path.realpath(place)
+            fact = f"{place} leads to {there}, which would not be exchanged but left there, unused"
+            words = shlex.join(["cp", "--archive", there, str(place)])
+            hint = f"put that itself there, if only for now: rm {shlex.quote(str(place))} && {words}"
+            raise Failure("restore.link", fact, hint)
 
 
 def take(new: Mapping[Path, Path], before: Path, journal: Path = JOURNAL) -> None:

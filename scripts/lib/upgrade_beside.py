@@ -10,10 +10,10 @@ import errno
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from scripts.lib import generations, log, paths, records, shell, upgrade_git, upgrading
+from scripts.lib import generations, log, paths, records, shell, upgrade_git, upgrade_room, upgrading
 from scripts.lib.download import error_is_no_space
 from scripts.lib.failure import Failure
 from scripts.lib.settings import SETTINGS, Settings
@@ -25,6 +25,8 @@ _LEFT = {".venv", ".venv-audit", ".dev", ".mypy_cache", ".ruff_cache", ".pytest_
 _FOLDERS = (paths.SECRETS, paths.WIREGUARD, paths.STAMPS)
 _FILES = (paths.ENV_FILE, paths.RESOLVED_ENV, generations.FILE)
 _INTERRUPTED = 130
+# What the name of a file ends with, behind a dot at its front, until it is whole.
+_DRAFT = ".new"
 
 
 def check_out(repository: Repository, version: Version) -> Repository:
@@ -38,30 +40,31 @@ def check_out(repository: Repository, version: Version) -> Repository:
         # Kept where the next upgrade does not remove it.
         kept = paths.STATE / "edits-before-upgrade.patch"
         shutil.copy2(upgrading.edits(), kept)
-        names = ", ".join(_conflicts(beside)) or "; ".join(refused)
+        names = ", ".join(beside.conflicted()) or "; ".join(refused)
         fact = f"what you have edited and what {version.commit[:10]} changes meet in {names}"
         hint = f"your edits are also in {kept}: `git checkout` those files, upgrade, and edit them again"
         raise Failure("upgrade.edits_conflict", fact, hint)
     return beside
 
 
-def _conflicts(beside: Repository) -> list[str]:
-    status, out, _ = shell.capture(["git", "-C", str(beside.folder), "diff", "--name-only", "--diff-filter=U"])
-    return out.split() if status == 0 else []
-
-
 def lay_out(repository: Repository, backups: Path) -> None:
-    """Everything of the operator's that the new version reads; not the folder `backups`. Failure `disk.full`."""
+    """Everything of the operator's that the new version reads; not the folder `backups`.
+
+    Failure `disk.too_small` before anything is copied, `disk.full`, `upgrade.not_laid_out`.
+    """
+    apart = Path(os.path.realpath(backups))
     try:
-        for name in repository.own_files():
-            apart = paths.ROOT / name == backups or Path(name).parts[0] in (".appliance", "models")
-            if Path(name).name not in _LEFT and not apart:
-                _carry(paths.ROOT / name, upgrading.NEXT / name)
-        for path in (*_FOLDERS, *_FILES):
+        own = list(_own(repository, apart))
+        state = [path for path in (*_FOLDERS, *_FILES) if path.exists()]
+        copied = _linked(_weights(paths.MODELS, upgrading.NEXT / "models", apart))
+        upgrade_room.check([*own, *state, *(source for source, _ in copied)], upgrading.NEXT)
+        for path in own:
             _carry(path, upgrading.NEXT / path.relative_to(paths.ROOT))
-        for source, target in _weights(paths.MODELS, upgrading.NEXT / "models"):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _second_name(source, target)
+        for path in state:
+            # Copies also of what is a link here: what is made ready beside must not write through it.
+            _carry(path, upgrading.NEXT / path.relative_to(paths.ROOT), "--dereference")
+        for source, target in copied:
+            shutil.copy2(source, target, follow_symlinks=False)
     except OSError as error:
         if error_is_no_space(error):
             fact = f"the disk is full: your files do not fit a second time into {upgrading.NEXT}"
@@ -70,34 +73,82 @@ def lay_out(repository: Repository, backups: Path) -> None:
         raise Failure("upgrade.not_laid_out", fact, "nothing was changed; mend that and try again") from error
 
 
-def _second_name(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target, follow_symlinks=False)
-    except OSError as error:
-        # models/ may lie on a disk of its own.
-        if error.errno != errno.EXDEV:
-            raise
-        shutil.copy2(source, target, follow_symlinks=False)
+def _own(repository: Repository, apart: Path) -> Iterator[Path]:
+    """The operator's own files and folders, of which only what is not in the folder `apart`, however deep that lies."""
+    for name in repository.own_files():
+        path = paths.ROOT / name
+        if Path(name).parts[0] not in (".appliance", "models") and path.name not in _LEFT and path not in _FILES:
+            yield from _without(path, apart)
 
 
-def _carry(source: Path, target: Path) -> None:
+def _without(path: Path, apart: Path) -> Iterator[Path]:
+    if path.is_symlink() or not apart.is_relative_to(path):
+        yield path
+    elif path != apart:
+        for each in sorted(path.iterdir()):
+            yield from _without(each, apart)
+
+
+def _linked(pairs: Iterable[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
+    """Give each file its second name; those that cannot have one, and have to be copied: on another disk or mount."""
+    left = []
+    for source, target in pairs:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source, target, follow_symlinks=False)
+        except OSError as error:
+            # File systems without such names say EPERM.
+            if error.errno not in (errno.EXDEV, errno.EPERM):
+                raise
+            left.append((source, target))
+    return left
+
+
+def _carry(source: Path, target: Path, *how: str) -> None:
     """With owners and modes, which decide on who may read a secret."""
-    if not source.exists() and not source.is_symlink():
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    words = ["cp", "--archive", "--no-target-directory", str(source), str(target)]
+    _folder_like(source.parent, target.parent)
+    words = ["cp", "--archive", *how, "--no-target-directory", str(source), str(target)]
     status, _, err = shell.capture(shell.as_root(words), timeout=600)
     if status != 0:
         last = err.strip().splitlines()[-1] if err.strip() else "no reason given"
         raise Failure("upgrade.not_laid_out", f"{source} could not be copied: {last}", "nothing was changed")
 
 
-def _weights(source: Path, target: Path) -> Iterator[tuple[Path, Path]]:
-    """(file, its second name) of everything in models/ that the other does not have yet."""
+def _folder_like(source: Path, target: Path) -> None:
+    """The folder, and those above it, for whom they are made, as the other is: what lies in them may be private."""
+    if not target.exists():
+        _folder_like(source.parent, target.parent)
+        target.mkdir()
+        shutil.copymode(source, target)
+        if shell.is_root():
+            state = source.stat()
+            os.chown(target, state.st_uid, state.st_gid)
+
+
+def _weights(source: Path, target: Path, apart: Path | None = None) -> Iterator[tuple[Path, Path]]:
+    """(file, its second name) of everything in models/ that the other does not have yet, but for the folder `apart`."""
     for path in sorted(source.rglob("*")):
         there = target / path.relative_to(source)
-        if (path.is_file() or path.is_symlink()) and not os.path.lexists(there):
+        unfinished = path.name.startswith(".") and path.name.endswith(_DRAFT)
+        passed_over = unfinished or (apart and path.is_relative_to(apart))
+        if not passed_over and (path.is_file() or path.is_symlink()) and not os.path.lexists(there):
             yield path, there
+
+
+def bring_weights() -> None:
+    """What the new version has fetched, into models/, where nothing that runs minds it: gigabytes, on a disk of its own
+    perhaps. Failure `disk.too_small`, `disk.full`, `upgrade.not_laid_out`."""
+    try:
+        copied = _linked(_weights(upgrading.NEXT / "models", paths.MODELS))
+        upgrade_room.check([source for source, _ in copied], paths.MODELS)
+        for source, target in copied:
+            _put(source, target)
+    except OSError as error:
+        if error_is_no_space(error):
+            fact = f"the disk is full: the new version's weights do not fit into {paths.MODELS}"
+            raise Failure("disk.full", fact, "free some space; nothing was changed") from error
+        fact = f"the new version's weights could not be put into {paths.MODELS}: {error}"
+        raise Failure("upgrade.not_laid_out", fact, "nothing was changed; mend that and try again") from error
 
 
 def prepare(wanted: Settings, lock: int) -> None:
@@ -124,11 +175,12 @@ def _from_here(wanted: Settings) -> dict[str, str]:
 
 
 def take(repository: Repository, version: Version, generation: int) -> None:
-    """Put the new version's files into force, with the edits as they were brought together, and what it has made."""
+    """Put the new version's files into force, with the edits as they were brought together, and what it has made.
+
+    Nobody is answered meanwhile, so nothing large is copied: `bring_weights` has to have come before.
+    """
     beside = Repository(upgrading.NEXT)
     edited = beside.edited()
-    for source, target in _weights(upgrading.NEXT / "models", paths.MODELS):
-        _put(source, target)
     _put(upgrading.NEXT / "models" / records.NAME, paths.MODELS / records.NAME)
     repository.go_to(version.commit)
     for name in edited:
@@ -136,20 +188,28 @@ def take(repository: Repository, version: Version, generation: int) -> None:
     # What it has staged for its images belongs to what they were made from.
     for name in beside.own_files():
         if Path(name).parts[0] == "images" and (upgrading.NEXT / name).is_file():
-            _put(upgrading.NEXT / name, paths.ROOT / name)
+            _put(upgrading.NEXT / name, paths.ROOT / name, move=True)
     for path in (upgrading.NEXT / ".appliance" / "stamps").glob("*"):
         _put(path, paths.STAMPS / path.name)
     generations.write(generation, generations.FILE)
 
 
-def _put(source: Path, target: Path) -> None:
+def _put(source: Path, target: Path, *, move: bool = False) -> None:
     if not os.path.lexists(source):
         target.unlink(missing_ok=True)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.new")
-    shutil.copy2(source, draft, follow_symlinks=False)
-    draft.replace(target)
+    draft = target.with_name(f".{target.name}{_DRAFT}")
+    try:
+        if move:
+            # Within a disk that takes no time, and costs no room.
+            shutil.move(source, draft)
+        else:
+            shutil.copy2(source, draft, follow_symlinks=False)
+        draft.replace(target)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def try_out(lock: int) -> None:

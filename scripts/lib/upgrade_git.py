@@ -149,6 +149,22 @@ class Repository:
         patch.touch(mode=0o600)
         self._git("diff", "--binary", "--full-index", *plain, f"--output={patch}", "HEAD")
 
+    def names(self, commit: str) -> set[str]:
+        """All files of a version."""
+        return set(self._names("ls-tree", "-r", "--name-only", "-z", "--full-tree", commit))
+
+    def indexed(self) -> set[str]:
+        """All files that git has taken, also those that were added by hand."""
+        return set(self._names("ls-files", "-z"))
+
+    def conflicted(self) -> list[str]:
+        """Files in which an edit and a version meet."""
+        return self._names("diff", "--name-only", "--diff-filter=U", "-z")
+
+    def mark(self, branch: str, commit: str) -> None:
+        """Give a commit the name of a branch, so that git never throws it away."""
+        self._git("update-ref", f"refs/heads/{branch}", commit)
+
     def own_files(self) -> list[str]:
         """Everything in this folder that is no part of the version, what git is told to ignore included.
 
@@ -159,7 +175,7 @@ class Repository:
     def in_the_way(self, new: Version) -> list[str]:
         """The operator's own files whose places `new` wants for files of its own."""
         added = self._names("diff", "--name-only", "--no-renames", "--diff-filter=A", "-z", "HEAD", new.commit)
-        tracked = set(self._names("ls-files", "-z"))
+        tracked = self.indexed()
         places = {place for name in added for place in (Path(name), *Path(name).parents)}
         taken = {str(place) for place in places if str(place) not in tracked and _is_file(self.folder / place)}
         # git removes a whole folder that lies where a file goes, and a link that lies where a folder goes.
@@ -198,27 +214,31 @@ class Repository:
 
     def made_by(self, patch: Path) -> list[str]:
         """The files that a patch brings anew: those that it names and that this version does not have."""
+        tracked = self.indexed()
+        return [name for name in self.touched_by(patch) if name not in tracked]
+
+    def touched_by(self, patch: Path) -> list[str]:
+        """The files that a patch names."""
         if not patch.stat().st_size:
             return []
-        entries = self._names("apply", "--numstat", "-z", str(patch))
-        tracked = set(self._names("ls-files", "-z"))
-        return [name for entry in entries if (name := entry.split("\t", 2)[-1]) not in tracked]
+        return [entry.split("\t", 2)[-1] for entry in self._names("apply", "--numstat", "-z", str(patch))]
 
     def _names(self, *words: str) -> list[str]:
-        return [name for name in self._git(*words).split("\0") if name]
+        # A name need not be text: its bytes come through as they are, as Python's own functions take them.
+        return [name for name in self._git(*words, errors="surrogateescape").split("\0") if name]
 
-    def _git(self, *words: str) -> str:
-        status, out, err = self._ask(*words)
+    def _git(self, *words: str, errors: str = "replace") -> str:
+        status, out, err = self._ask(*words, errors=errors)
         if status != 0:
             raise _refused(words[0], err)
         return out
 
-    def _ask(self, *words: str, timeout: float = _LOCAL_S) -> tuple[int, str, str]:
+    def _ask(self, *words: str, timeout: float = _LOCAL_S, errors: str = "replace") -> tuple[int, str, str]:
         # Of a folder that belongs to somebody else git tells nothing unless it is named as safe; nobody is here to be
         # asked for a password; what a shell set for another repository is not meant.
         options = ["-c", f"safe.directory={self.folder}", "-c", "diff.noprefix=false", "-C", str(self.folder)]
         env = {"GIT_TERMINAL_PROMPT": "0", "GIT_DIR": None, "GIT_WORK_TREE": None, "GIT_INDEX_FILE": None}
-        return shell.capture(["git", *options, *words], timeout=timeout, env=env)
+        return shell.capture(["git", *options, *words], timeout=timeout, env=env, errors=errors)
 
 
 def copy(folder: Path, version: Version, target: Path) -> Repository:

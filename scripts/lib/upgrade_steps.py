@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 # Which part of its work is wanted: PREPARE makes everything and starts nothing; TRY starts everything but what lets
-# visitors in, and has the engine say a few words; without it, all of it.
+# visitors and the VPN's peers in, and has a question answered; without it, all of it.
 STEP, PREPARE, TRY = "UPGRADE_STEP", "prepare", "try"
 # The folder whose appliance it is, where that is not the folder of the `make up`.
 OWNER = "UPGRADE_OWNER"

@@ -3,6 +3,7 @@
     .appliance/upgrade/journal.json   there while an upgrade is on its way; how far it has got
     .appliance/upgrade/before/        .env, resolved.env, the stamps and the generation of before; the operator's edits
     .appliance/upgrade/next/          the new version's checkout, where its images are built
+    .appliance/upgrade/back/          for a moment the version of before, to tell what was edited since
 
 The version that is led back to may be read by the newer one's code, and the other way round: fields of the journal are
 added, never renamed.
@@ -27,17 +28,21 @@ from scripts.lib import (
     log,
     paths,
     resolve,
-    restoring,
+    settings,
     shell,
+    standstill,
     takeover,
+    upgrade_since,
     waiting,
 )
 from scripts.lib.failure import Failure
 from scripts.lib.settings import SETTINGS
 from scripts.lib.upgrade_git import Repository
+from scripts.lib.upgrade_since import Versions
 
 FOLDER = paths.STATE / "upgrade"
 NEXT = FOLDER / "next"
+_BACK = FOLDER / "back"
 _BEFORE = FOLDER / "before"
 _JOURNAL = paths.UPGRADE_JOURNAL
 _EDITS = "edits.patch"
@@ -57,7 +62,8 @@ _KIND = "com.docker.compose.project"
 @dataclass(frozen=True)
 class Journal:
     """`old` and `new`: commits; `project`: the appliance's name; `data`: what the names of the volumes begin with that
-    are filled for the new version, "" before there are any; `images`: as image_tags.remember gives them."""
+    are filled for the new version, "" before there are any; `images`: as image_tags.remember gives them; `stopped`:
+    when the containers were ended, in seconds since the epoch, 0 before that."""
 
     phase: str
     old: str
@@ -65,6 +71,7 @@ class Journal:
     project: str
     images: Mapping[str, Any]
     data: str = ""
+    stopped: float = 0.0
 
     def write(self) -> None:
         """On the disk before this returns."""
@@ -94,6 +101,8 @@ def read() -> Journal | None:
 def begin(repository: Repository, old: str, new: str, project: str) -> Journal:
     """Keep what is in force, so that it can be put back. Nothing is touched before this."""
     discard()
+    if FOLDER.exists():
+        raise Failure("upgrade.left", f"{FOLDER} is in the way", f"sudo rm -rf {FOLDER}")
     _BEFORE.mkdir(mode=0o700, parents=True)
     for path in _KEPT:
         _copy(path, _BEFORE / path.name)
@@ -113,8 +122,9 @@ def check_unchanged(repository: Repository, journal: Journal) -> None:
     """Failure `upgrade.changed_meanwhile` where the exchange would replace what `begin` has not kept."""
     now = FOLDER / "edits-now.patch"
     repository.keep_edits(now)
-    if now.read_bytes() != edits().read_bytes() or repository.current().commit != journal.old:
-        fact = "files of the program were edited, or committed, after the upgrade began"
+    env = settings.read(paths.ENV_FILE) != settings.read(_BEFORE / paths.ENV_FILE.name)
+    if env or now.read_bytes() != edits().read_bytes() or repository.current().commit != journal.old:
+        fact = ".env or files of the program were edited, or committed, after the upgrade began"
         raise Failure("upgrade.changed_meanwhile", fact, "they are untouched: `make upgrade` again takes them along")
 
 
@@ -135,8 +145,6 @@ def end() -> None:
     takeover.write(_FORMER, former)
     _JOURNAL.unlink()
     takeover.sync(FOLDER)
-    # What a restore has replaced is started with the images of this version from here on.
-    (restoring.BEFORE / "images.json").unlink(missing_ok=True)
     discard()
     _remove_former()
 
@@ -151,9 +159,17 @@ def _remove_former() -> None:
 
 
 def discard() -> None:
-    """Take away what was laid out beside. The caller knows that no upgrade is on its way."""
+    """Take away what was laid out beside; where that cannot be done it is said. The caller knows that no upgrade is on
+    its way."""
+    words, err = ["rm", "-rf", "--one-file-system", str(FOLDER)], ""
+    # What the operator has made without root rights needs none to go.
+    for command in (words, shell.as_root(words)):
+        if FOLDER.exists():
+            _, _, err = shell.capture(command, timeout=_REMOVE_S)
     if FOLDER.exists():
-        shell.capture(shell.as_root(["rm", "-rf", "--one-file-system", str(FOLDER)]), timeout=_REMOVE_S)
+        reason = (err.strip().splitlines() or ["no reason given"])[-1]
+        fact = f"{FOLDER} holds copies of your settings and keys, and could not be removed: {reason}"
+        log.warn(f"upgrade.left: {fact} -> sudo rm -rf {FOLDER}")
 
 
 def recover() -> bool:
@@ -228,6 +244,7 @@ def _put_back_images(journal: Journal) -> Failure | None:
 
 def _put_back_files(journal: Journal) -> None:
     repository = Repository(paths.ROOT)
+    upgrade_since.keep(repository, Versions(journal.old, journal.new, _BEFORE, NEXT, edits(), _BACK))
     # A git that was killed half-way has left files that no index names: as part of the version they go with it.
     with contextlib.suppress(Failure):
         repository.go_to(journal.new)
@@ -246,18 +263,29 @@ def _put_back_files(journal: Journal) -> None:
             shutil.rmtree(path, ignore_errors=True)
             shutil.copytree(kept, path, symlinks=True)
         elif kept.exists():
-            draft = path.with_name(f"{path.name}.back")
-            _copy(kept, draft)
-            draft.replace(path)
+            _write_back(kept, path)
         else:
             path.unlink(missing_ok=True)
 
 
-def start() -> None:
-    """Start what is in force now."""
+def _write_back(kept: Path, path: Path) -> None:
+    """As dotenv.write_private does: where `path` is a link, through it; and whose it was, it stays."""
+    there = Path(os.path.realpath(path))
+    # Of the same name each time: who is killed leaves one, which the next takes away.
+    draft = there.with_name(f"{there.name}.back")
+    _copy(kept, draft)
+    if shell.is_root() and there.exists():
+        owner = there.stat()
+        os.chown(draft, owner.st_uid, owner.st_gid)
+    draft.replace(there)
+
+
+def start(stopped: float) -> str:
+    """Start what is in force now; how long nobody was answered since `stopped`, as standstill.told words it."""
     appliance = compose.current()
     waiting.start(appliance)
     waiting.until_ready(appliance)
+    return standstill.told(appliance, stopped)
 
 
 def end_containers(project: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Collection
 
 from scripts.lib import log, observed, shell
 from scripts.lib.compose import PROFILES, Compose, Container
@@ -21,10 +22,10 @@ _RESTARTS = 4
 _READY_PATIENCE_S = 60.0
 
 
-def start(compose: Compose, *, without: str = "") -> int:
+def start(compose: Compose, *, without: Collection[str] = ()) -> int:
     """`docker compose up -d`, with a line for each service as it becomes healthy. Returns how many were started anew.
 
-    The service `without`, which none of the others needs, is left as it is.
+    The services `without`, which none of the others needs, are left as they are.
     Failure `service.unhealthy` names the services that did not, after their last log lines.
     """
     before = compose.containers()
@@ -34,7 +35,7 @@ def start(compose: Compose, *, without: str = "") -> int:
     for service in sorted((PROFILES.keys() & listed | {"engine"}) - expected):
         # What ran here until now belongs to no profile any more, and Compose would leave it.
         compose.ask("--profile", PROFILES[service], "rm", "--stop", "--force", service)
-    expected -= {without}
+    expected -= set(without)
     named = sorted(expected) if without else []
     containers = _up(compose, ["--remove-orphans", *named], expected, before)
     return sum(container.id not in running for container in containers)

@@ -28,7 +28,7 @@ from scripts.lib.compose import Compose
 from scripts.lib.failure import Failure
 from scripts.lib.findings import WARNING, Finding
 from scripts.lib.host import Host
-from scripts.lib.services import FINDING
+from scripts.lib.services import refusal
 from scripts.lib.settings import Settings
 from scripts.lib.situation import Situation
 
@@ -125,8 +125,8 @@ def ask(appliance: Compose, *words: str) -> str:
     status, out, err = appliance.run_in(SERVICE, [*_COMMAND, *words])
     if status == 0:
         return out.rstrip("\n")
-    if found := FINDING.search(err):
-        raise Failure(*found.groups(""))
+    if refused := refusal(err):
+        raise refused
     last = (err.strip().splitlines() or ["no reason given"])[-1]
     raise Failure("wireguard.failed", last, f"`make logs SERVICE={SERVICE}` shows more")
 

@@ -95,13 +95,15 @@ class Appliance:
         except (requests.RequestException, ValueError) as error:
             return 0, {"error": str(error)}
 
-    def wait_healthy(self, timeout: float = RECOVERY_TIMEOUT_S) -> float:
-        """Seconds until every container is healthy and /readyz says so; fails the test after ``timeout``."""
+    def wait_healthy(self, timeout: float = RECOVERY_TIMEOUT_S, *, also: frozenset[str] = frozenset()) -> float:
+        """Seconds until every container is healthy and /readyz says so; fails the test after ``timeout``.
+
+        ``also`` are services that are there under some settings only."""
         begun = time.monotonic()
         states: dict[str, str] = {}
         while time.monotonic() - begun < timeout:
             states = {name: health(each) for name, each in self.containers().items()}
-            if set(states) == SERVICES and set(states.values()) == {"healthy"} and self.readyz()[0] == 200:
+            if set(states) == SERVICES | also and set(states.values()) == {"healthy"} and self.readyz()[0] == 200:
                 return time.monotonic() - begun
             time.sleep(0.5)
         pytest.fail(f"not healthy within {timeout:.0f} s: {states}, /readyz {self.readyz()}")

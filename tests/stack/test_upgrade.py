@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -65,10 +66,21 @@ GOOD = (
 )
 
 
+def _standstill(told: str, *, within: float) -> None:
+    """What an upgrade says of it, in a run that took so many seconds."""
+    found = re.search(r"nobody was answered for (\d+) s", told)
+    assert found, told
+    assert 1 < int(found[1]) < within
+    print(found[0])
+
+
 @NEWEST
 def test_a_new_version_with_all_data_while_people_talk(then: tuple[Then, Home]) -> None:
     appliance, home = then
     appliance.as_then()
+    # An address of documentation's: nobody comes in by it, RFC 5737.
+    peer = appliance.make("wg-peer", "NAME=laptop", "ENDPOINT=203.0.113.7")
+    assert peer.returncode == 0, peer.stdout
     before, old = state(appliance), home.here()
     first = appliance.chat("My name is Ada.")
     new = home.publish("Lanterns can be counted", *GOOD)
@@ -82,7 +94,14 @@ def test_a_new_version_with_all_data_while_people_talk(then: tuple[Then, Home]) 
         done = appliance.make("upgrade")
         print(f"{time.monotonic() - begun:.0f} s")
         assert done.returncode == 0, done.stdout
-        appliance.wait_healthy()
+        _standstill(done.stdout, within=time.monotonic() - begun)
+        appliance.wait_healthy(also=frozenset({"wireguard"}))
+    # Both doors are tried, and opened after that alone.
+    for door in ("caddy", "wireguard"):
+        tried = done.stdout.index(f"{door} is well with its configuration")
+        assert tried < done.stdout.index("from here on it is the new version's data")
+        assert done.stdout.count(f"{door} healthy after") == 1
+        assert tried < done.stdout.index(f"{door} healthy after")
     assert home.here() == new
     assert not talk.dishonest
     assert talk.lost() == []
@@ -130,6 +149,7 @@ def test_a_broken_version_goes_back_by_itself(then: tuple[Then, Home]) -> None:
         begun = time.monotonic()
         done = appliance.make("upgrade")
         print(f"{time.monotonic() - begun:.0f} s")
+        _standstill(done.stdout, within=time.monotonic() - begun)
         appliance.wait_healthy()
     assert done.returncode != 0
     assert "runs again, with the data of before" in done.stdout, done.stdout
@@ -184,12 +204,18 @@ def test_killed_in_the_middle_it_is_led_back(then: tuple[Then, Home]) -> None:
         time.sleep(5)
         os.killpg(running.pid, signal.SIGKILL)
         running.wait()
+        # Whoever finds it so may edit something first.
+        with (appliance.folder / ".env").open("a") as env:
+            env.write("# Edited after the kill.\n")
         refused = appliance.make("restart")
         assert "upgrade.broken_off" in refused.stdout, refused.stdout
         done = appliance.make("up", SOURCES="packages")
         assert done.returncode == 0, done.stdout
         appliance.wait_healthy()
     assert talk.lost() == []
+    assert "upgrade.edits_kept" in done.stdout, done.stdout
+    (kept,) = (appliance.folder / ".appliance").glob("edited-since-upgrade-*/.env")
+    assert kept.read_text().endswith("# Edited after the kill.\n")
     after = state(appliance)
     after.pop("resolved"), before.pop("resolved")
     assert after == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
@@ -15,7 +16,7 @@ from types import ModuleType
 
 import pytest
 
-from scripts.lib import cli, findings, images, log, secret_files
+from scripts.lib import cli, findings, images, log, secret_files, services
 from scripts.lib.failure import Failure
 from scripts.lib.findings import ERROR, INFO, WARNING, Finding
 from scripts.lib.observed import Running
@@ -214,7 +215,9 @@ def test_a_folder_s_digest_changes_with_names_modes_and_contents_alone(tmp_path:
     seen.append(images.digest_of(tmp_path))
     file.rename(tmp_path / "sub" / "other")
     seen.append(images.digest_of(tmp_path))
-    assert len(set(seen)) == 4
+    (tmp_path / os.fsdecode(b"t\xfcr")).touch()
+    seen.append(images.digest_of(tmp_path))
+    assert len(set(seen)) == 5
 
 
 def test_a_build_shows_each_of_its_steps_once() -> None:
@@ -292,3 +295,27 @@ def test_nobody_else_may_write_to_what_a_command_makes(tmp_path: Path, shells: i
     finally:
         os.umask(before)
     assert (tmp_path / "made").stat().st_mode & 0o777 == files
+
+
+@pytest.mark.parametrize(
+    ("err", "wanted"),
+    [
+        ("key.unknown: there is none\n  -> `make keys`\n", Failure("key.unknown", "there is none", "`make keys`")),
+        ("a warning\nkey.unknown: there is none\n", Failure("key.unknown", "there is none", "")),
+        ("Traceback: it broke\n", None),
+        ("", None),
+    ],
+)
+def test_what_a_command_inside_was_refused_is_taken_out_of_its_stderr(err: str, wanted: Failure | None) -> None:
+    assert services.refusal(err) == wanted
+
+
+def test_who_reads_no_further_hears_no_more_whatever_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Left(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stderr", Left())
+    log.info("one")
+    log.info(os.fsdecode(b"t\xfcr.txt"))
+    sys.stderr.close()

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lib import majors, paths
+from scripts.lib import bring_up, majors, paths
+from scripts.lib.host import Host
+from scripts.lib.sources import Choice
 
 DOCKERFILE = """ARG MONGO_IMAGE={image}
 FROM chatbot-base:local AS packages
@@ -107,3 +109,21 @@ def test_pins_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     assert found(checkout(tmp_path / "old", wheel="0.9.9"), new, "packages", "packages") == [
         ("upgrade.store_unknown", "warning")
     ]
+
+
+def over(host: Host, earlier: str, kind: str) -> list[str]:
+    choice = Choice(kind, "", "llamacpp")
+    return [each.id for each in bring_up.check_stores(host, choice, earlier)]
+
+
+def test_other_sources_after_an_edit_are_judged_as_an_upgrade_is() -> None:
+    there = Host(stored=(1, 3), generation=3)
+    assert over(there, "packages", "upstream") == ["upgrade.mongo_major"]
+    assert over(there, "upstream", "packages") == ["upgrade.mongo_major"]
+    for kind in ("packages", "upstream"):
+        assert over(there, kind, kind) == []
+    # Nothing came up here yet; or there are no data, or those of others, which other findings tell.
+    assert over(there, "", "upstream") == []
+    assert over(Host(), "packages", "upstream") == []
+    assert over(Host(stored=(1,), generation=3), "packages", "upstream") == []
+    assert bring_up.check_stores(there, None, "packages") == []

@@ -7,7 +7,6 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -18,7 +17,6 @@ from scripts.lib import (
     backup_schedule,
     bring_up,
     cli,
-    compose,
     docker_install,
     filling,
     findings,
@@ -28,59 +26,17 @@ from scripts.lib import (
     preflight,
     resolve,
     restoring,
-    settings,
     shell,
     stopping,
     summary,
     switch,
-    waiting,
 )
 from scripts.lib.failure import Failure
-from tests.unit.scripts.restore_checkout import SETTINGS, Docker, archived
+from tests.unit.scripts.restore_checkout import IMAGES, SETTINGS, Docker, archived
 from tests.unit.scripts.test_restoring_exchange import domain, restored, set_up
 
 pytest_plugins = ["tests.unit.scripts.restore_checkout"]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="installs files for cron")
-IMAGES = {"chatbot-proxy:local": ("old inputs", "sha256:old")}
-
-
-@pytest.fixture
-def restore(root: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """scripts/restore in a checkout of its own; `did` tells what it had done with containers and images."""
-    loader = SourceFileLoader("restore", str(Path(__file__).resolve().parents[3] / "scripts" / "restore"))
-    module = ModuleType(loader.name)
-    module.__file__ = loader.path
-    loader.exec_module(module)
-    did = root / "did"
-    did.touch()
-
-    def note(what: str) -> Callable[..., None]:
-        def act(*_: object, **__: object) -> None:
-            # Into a file: the way back is gone by another process.
-            with did.open("a") as file:
-                file.write(f"{what}\n")
-
-        return act
-
-    def put_back(images: image_tags.Tags) -> int:
-        note(f"images {sorted(image for _, image in images.values())}")()
-        return len(images)
-
-    monkeypatch.setattr(paths, "ENV_FILE", root / ".env")
-    monkeypatch.setattr(paths, "LOGS", root / ".appliance" / "logs")
-    monkeypatch.setattr(resolve.earlier, "__defaults__", (paths.RESOLVED_ENV,))
-    monkeypatch.setattr(settings.load, "__defaults__", (root / ".env", {}))
-    monkeypatch.setattr(switch, "_BEFORE", root / ".appliance" / "before-model.env")
-    monkeypatch.setattr(compose, "current", lambda: None)
-    monkeypatch.setattr(stopping, "stop", note("stop"))
-    monkeypatch.setattr(waiting, "start", note("start"))
-    monkeypatch.setattr(waiting, "until_ready", note("ready"))
-    monkeypatch.setattr(image_tags, "remember", lambda: IMAGES)
-    monkeypatch.setattr(image_tags, "put_back", put_back)
-    module.keep_up = backup_schedule.keep_up  # type: ignore[attr-defined]
-    monkeypatch.setattr(backup_schedule, "keep_up", note("schedule"))
-    module.did = lambda: did.read_text().split("\n")[:-1]  # type: ignore[attr-defined]
-    return module
 
 
 # --- who may ----------------------------------------------------------------------------------------------------------
@@ -110,6 +66,9 @@ def test_going_back_takes_root_only_where_root_has_made_it(
     with pytest.raises(Failure, match=r"restore\.needs_root: .*before-restore") as refused:
         restore._check_rights(undo=True)
     assert "sudo make restore UNDO=1" in refused.value.hint
+    closed = {paths.STAMPS}
+    with pytest.raises(Failure, match=r"restore\.needs_root: .*stamps"):
+        restore._check_rights(undo=True)
 
 
 # --- where it fails ---------------------------------------------------------------------------------------------------

@@ -26,6 +26,8 @@ def set_up(root: Path, docker: Docker, project: str = "chatbot", env: str = "old
     (root / ".appliance/secrets").mkdir()
     (root / ".appliance/secrets/mongo_password").write_text("old")
     resolve.write({"COMPOSE_PROJECT_NAME": project, "DATA_NAME": project}, paths.RESOLVED_ENV)
+    (root / ".appliance/stamps").mkdir()
+    (root / ".appliance/stamps/version").write_text("")
     docker.add(project)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -17,13 +18,19 @@ class Asked(Compose):
     """An appliance whose proxy answers so."""
 
     said: tuple[int, str, str] = (0, "", "")
+    doors: tuple[str, ...] = ("caddy",)
 
     def run_in(self, service: str, command: Sequence[str], timeout: float = 60) -> tuple[int, str, str]:
         assert (service, command[-1]) == ("proxy", "try-chat")
         return self.said
 
     def command(self, *arguments: str) -> list[str]:
+        assert arguments[:3] == ("run", "--detach", "--no-deps")
+        assert "--service-ports" not in arguments
         return [sys.executable, "-c", ""]
+
+    def config(self) -> dict[str, Any]:
+        return {"services": dict.fromkeys(("proxy", *self.doors))}
 
 
 def appliance(status: int = 0, out: str = "", err: str = "") -> Asked:
@@ -83,10 +90,19 @@ def test_the_door_is_tried_and_taken_away(
     monkeypatch.setattr(trying, "_POLL_S", 0.001)
     monkeypatch.setattr(trying, "_DOOR_S", 0.2)
     if well:
-        trying.door(appliance())
+        trying.doors(appliance())
     else:
         with pytest.raises(Failure) as refused:
-            trying.door(appliance())
+            trying.doors(appliance())
         assert refused.value.id == "service.unhealthy"
         assert "unrecognized directive" in capsys.readouterr().err
     assert docker.removed == ["chatbot-test-try-caddy"] * 2
+
+
+def test_the_vpns_door_is_tried_too_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    docker = Docker(["running healthy"])
+    monkeypatch.setattr(docker_daemon, "ask", docker.ask)
+    both = appliance()
+    object.__setattr__(both, "doors", ("caddy", "wireguard", "grafana"))
+    trying.doors(both)
+    assert docker.removed == ["chatbot-test-try-caddy"] * 2 + ["chatbot-test-try-wireguard"] * 2

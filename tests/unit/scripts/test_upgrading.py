@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 
-from scripts.lib import backup_keep, cli, docker_daemon, generations, paths, upgrade_beside, upgrading
+from scripts.lib import backup_keep, cli, generations, paths, shell, upgrade_beside, upgrading
 from scripts.lib.backup_store import Store
 from scripts.lib.failure import Failure
 from scripts.lib.upgrade_git import Repository
 from scripts.lib.upgrading import BESIDE, EXCHANGED, Journal
-from tests.unit.scripts.upgrade_checkout import Docker, Tags, commit, contents, exchanged, git
+from tests.unit.scripts.upgrade_checkout import Counted, Docker, Tags, commit, contents, exchanged, git
 
 pytest_plugins = ["tests.unit.scripts.upgrade_checkout"]
+_STEPS = 60
 
 
 def test_the_new_version_is_laid_out_with_what_is_the_operators(root: Path, home: Path, tags: Tags) -> None:
@@ -57,30 +57,18 @@ def test_the_new_version_is_taken_and_put_back(root: Path, home: Path, tags: Tag
     assert upgrading.recover() is False
 
 
-@pytest.mark.parametrize("step", range(60))
+@pytest.mark.parametrize("step", range(_STEPS))
 def test_killed_on_the_way_back_it_is_put_back_by_who_comes_next(
     root: Path, home: Path, tags: Tags, docker: Docker, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = contents(root)
     exchanged(root, home)
     with monkeypatch.context() as patch:
-        left = [step]
-
-        def counted(function: object) -> object:
-            def call(*words: object, **more: object) -> object:
-                left[0] -= 1
-                if left[0] < 0:
-                    raise KeyboardInterrupt
-                return function(*words, **more)  # type: ignore[operator]
-
-            return call
-
-        for module, name in ((os, "rename"), (os, "replace"), (os, "unlink"), (os, "fsync"), (os, "mkdir")):
-            patch.setattr(module, name, counted(getattr(module, name)))
-        patch.setattr(docker_daemon, "ask", counted(docker_daemon.ask))
-        patch.setattr(upgrading.shell, "capture", counted(upgrading.shell.capture))
+        counted = Counted(patch, step)
         with contextlib.suppress(KeyboardInterrupt):
             assert upgrading.recover() is True
+    # The last of these steps is behind all that there are.
+    assert step < _STEPS - 1 or counted.left >= 0
     upgrading.recover()
     after = contents(root)
     assert after.pop("models/other.gguf") == b"GGUF"
@@ -269,3 +257,31 @@ def test_of_the_backups_before_upgrades_the_newest_stay_and_those_of_other_proje
 
 def moment(text: str) -> datetime:
     return datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
+
+
+def test_what_cannot_be_removed_is_said_with_the_way(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (upgrading.NEXT / "secrets").mkdir(parents=True)
+    asked: list[list[str]] = []
+
+    def refused(command: list[str], **_: object) -> tuple[int, str, str]:
+        asked.append(command)
+        return 1, "", f"{'sudo: a password is required' if command[0] == 'sudo' else 'rm: Permission denied'}\n"
+
+    monkeypatch.setattr(shell, "is_root", lambda: False)
+    with monkeypatch.context() as patch:
+        patch.setattr(shell, "capture", refused)
+        assert upgrading.recover() is False
+        assert [command[0] for command in asked] == ["rm", "sudo"]
+        told = capsys.readouterr().err
+        assert f"upgrade.left: {upgrading.FOLDER} holds" in told
+        assert f"sudo: a password is required -> sudo rm -rf {upgrading.FOLDER}" in told
+        with pytest.raises(Failure) as in_the_way:
+            upgrading.begin(Repository(root), "1", "2", "chatbot")
+        assert in_the_way.value.id == "upgrade.left"
+    # What this user has made needs no sudo.
+    monkeypatch.setattr(shell, "as_root", lambda words: ["false"])
+    upgrading.discard()
+    assert not upgrading.FOLDER.exists()
+    assert capsys.readouterr().err.count("upgrade.left") == 1

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from scripts.lib import docker_daemon, generations, image_tags, paths, upgrade_beside, upgrading
+from scripts.lib import docker_daemon, generations, image_tags, paths, shell, upgrade_beside, upgrading
 from scripts.lib.failure import Failure
 from scripts.lib.upgrade_git import Repository
 from scripts.lib.upgrading import EXCHANGED, STOPPED, Journal
@@ -125,6 +126,7 @@ def root(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(generations, "FILE", state / "generation")
     monkeypatch.setattr(upgrading, "FOLDER", state / "upgrade")
     monkeypatch.setattr(upgrading, "NEXT", state / "upgrade" / "next")
+    monkeypatch.setattr(upgrading, "_BACK", state / "upgrade" / "back")
     monkeypatch.setattr(upgrading, "_BEFORE", state / "upgrade" / "before")
     monkeypatch.setattr(upgrading, "_FORMER", state / "former-data")
     monkeypatch.setattr(upgrading, "_JOURNAL", state / "upgrade" / "journal.json")
@@ -149,6 +151,26 @@ def root(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return checkout
 
 
+class Counted:
+    """Everything that touches disk or Docker ends as at a kill once so many such steps are done."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, steps: int) -> None:
+        self.left = steps
+        for module, name in ((os, "rename"), (os, "replace"), (os, "unlink"), (os, "fsync"), (os, "mkdir")):
+            patch.setattr(module, name, self._counted(getattr(module, name)))
+        patch.setattr(docker_daemon, "ask", self._counted(docker_daemon.ask))
+        patch.setattr(shell, "capture", self._counted(shell.capture))
+
+    def _counted(self, function: Callable[..., object]) -> Callable[..., object]:
+        def call(*words: object, **more: object) -> object:
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+            return function(*words, **more)
+
+        return call
+
+
 def contents(root: Path) -> dict[str, bytes]:
     """Everything in the checkout but git's own, and the upgrade's."""
     files = (path for path in root.rglob("*") if path.is_file())
@@ -168,6 +190,8 @@ def exchanged(root: Path, home: Path) -> Journal:
     # What its `make up` leaves there.
     (upgrading.NEXT / ".appliance/stamps/images.json").write_text('{"new": 1}')
     (upgrading.NEXT / "models/other.gguf").write_text("GGUF")
+    (upgrading.NEXT / ".env").write_text("DOMAIN=chat.example.org\nLANTERNS=12\n")
+    upgrade_beside.bring_weights()
     journal = journal.at(STOPPED, data="chatbot.2").at(EXCHANGED)
     upgrade_beside.take(repository, version, 2)
     # What its `make up` does next.
