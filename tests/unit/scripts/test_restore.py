@@ -99,7 +99,7 @@ def prepared(restore: ModuleType, tmp_path: Path, root: Path, docker: Docker,
             if fails == "data":
                 raise KeyboardInterrupt
             nothing = SimpleNamespace(**dict.fromkeys(("data", "certificates", "compare", "done"), lambda *_: None))
-            nothing.end = step("end the servers that filled")
+            nothing.end = step("end")
             yield nothing
 
         host = SimpleNamespace(toml=True, os_id="debian", os_version="12")
@@ -146,7 +146,7 @@ def test_what_runs_again_runs_in_its_own_images(
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         prepared("start new")
-    assert restore.did() == ["build", "stop", "stop", "images ['sha256:old']", "start", "ready"]
+    assert restore.did() == ["build", "end", "stop", "stop", "images ['sha256:old']", "start", "ready"]
     assert domain(root) == "old"
     assert not restoring.BEFORE.exists()
 
@@ -171,7 +171,7 @@ def test_a_restore_that_is_good_keeps_the_way_to_the_old_images(
     restore: ModuleType, prepared: Callable[[str], Any], root: Path
 ) -> None:
     assert prepared("") == 0
-    assert restore.did() == ["build", "stop", "start new", "schedule"]
+    assert restore.did() == ["build", "end", "stop", "start new", "schedule"]
     assert domain(root) == "new"
     so_far = len(restore.did())
     assert restore._undo() == 0
