@@ -30,9 +30,9 @@ from scripts.lib import (
     trials,
     waiting,
 )
-from scripts.lib.compose import Compose
+from scripts.lib.compose import Compose, settings_gone
 from scripts.lib.failure import Failure
-from scripts.lib.findings import Finding
+from scripts.lib.findings import ERROR, Finding
 from scripts.lib.gpus import Use
 from scripts.lib.host import Host
 from scripts.lib.models import Model
@@ -62,6 +62,12 @@ def check_stores(host: Host, choice: Choice | None, earlier: str) -> list[Findin
     if choice is None or earlier in ("", choice.kind) or host.generation not in host.stored:
         return []
     return majors.steps(paths.ROOT, paths.ROOT, before=earlier, after=choice.kind)
+
+
+def check_settings() -> list[Finding]:
+    """Whether the settings are gone: made anew of defaults, they could be another appliance's, with no data."""
+    gone = settings_gone()
+    return [Finding(gone.id, ERROR, gone.fact, gone.hint)] if gone else []
 
 
 def begin() -> None:

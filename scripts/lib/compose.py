@@ -154,14 +154,27 @@ def _container(entry: Mapping[str, Any]) -> Container:
     )
 
 
-def current() -> Compose:
-    """The appliance as the last `make up` left it. Failure when there was none."""
+def settings_gone() -> Failure | None:
+    """What to say where an appliance was set up, and the settings that it was set up by are not here any more."""
     values = resolve.earlier()
-    if not values or not paths.ENV_FILE.is_file():
+    if not values or paths.ENV_FILE.is_file():
+        return None
+    fact = f".env is gone, and {values.get('COMPOSE_PROJECT_NAME', 'the appliance')} was set up by it"
+    way = "tar --extract --to-stdout --file=ARCHIVE settings/.env > .env"
+    hint = f"take it out of the newest backup (`make backups`): {way}"
+    return Failure("settings.gone", fact, f"{hint}; or `make up ACCEPT=settings.gone` begins with the defaults")
+
+
+def current() -> Compose:
+    """The appliance as the last `make up` left it. Failure when there was none, or its settings are gone."""
+    values = resolve.earlier()
+    if not values:
         raise Failure(
             "appliance.not_set_up",
             "nothing is set up in this folder, or .appliance/resolved.env is gone",
             "run `make up`",
         )
+    if gone := settings_gone():
+        raise gone
     docker_daemon.ensure_running()
     return Compose(values.get("COMPOSE_PROJECT_NAME", "chatbot"), gpu=values.get("GPU") == "1")

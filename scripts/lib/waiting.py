@@ -5,9 +5,9 @@ from __future__ import annotations
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
-from scripts.lib import log, observed, shell
+from scripts.lib import docker_daemon, log, observed, shell
 from scripts.lib.compose import PROFILES, Compose, Container
 from scripts.lib.failure import Failure
 
@@ -36,9 +36,16 @@ def start(compose: Compose, *, without: Collection[str] = ()) -> int:
         # What ran here until now belongs to no profile any more, and Compose would leave it.
         compose.ask("--profile", PROFILES[service], "rm", "--stop", "--force", service)
     expected -= set(without)
+    _begin_again([container for container in before if container.service in expected])
     named = sorted(expected) if without else []
     containers = _up(compose, ["--remove-orphans", *named], expected, before)
     return sum(container.id not in running for container in containers)
+
+
+def _begin_again(containers: Iterable[Container]) -> None:
+    """Docker waits longer each time that it starts what keeps ending, up to a minute; the reason may be mended now."""
+    if ids := [container.id for container in containers if container.state == "restarting"]:
+        docker_daemon.ask("restart", "--time", "0", *ids)
 
 
 def start_one(compose: Compose, service: str, *, alone: bool = True) -> None:

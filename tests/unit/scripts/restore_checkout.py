@@ -28,6 +28,7 @@ from scripts.lib import (
     stopping,
     switch,
     takeover,
+    upgrading,
     waiting,
 )
 from scripts.lib.archive import Archive, ArchiveWriter, Manifest
@@ -143,6 +144,7 @@ def restore(root: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setattr(switch, "_BEFORE", root / ".appliance" / "before-model.env")
     monkeypatch.setattr(compose, "current", lambda: None)
     monkeypatch.setattr(stopping, "stop", note("stop"))
+    monkeypatch.setattr(upgrading, "end_containers", note("end containers"))
     monkeypatch.setattr(waiting, "start", note("start"))
     monkeypatch.setattr(waiting, "until_ready", note("ready"))
     monkeypatch.setattr(image_tags, "remember", lambda: IMAGES)

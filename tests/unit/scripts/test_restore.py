@@ -151,6 +151,27 @@ def test_what_runs_again_runs_in_its_own_images(
     assert not restoring.BEFORE.exists()
 
 
+def test_settings_that_are_gone_are_what_a_restore_brings_back(
+    restore: ModuleType, prepared: Callable[[str], Any], root: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (root / ".env").unlink()
+    assert prepared("") == 0
+    assert restore.did() == ["build", "end", "end containers", "start new", "schedule"]
+    assert domain(root) == "new"
+    assert "settings.gone: .env is gone" in capfd.readouterr().err
+
+
+def test_without_its_settings_what_was_before_is_not_started_and_that_is_told(
+    restore: ModuleType, prepared: Callable[[str], Any], root: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (root / ".env").unlink()
+    with pytest.raises(KeyboardInterrupt):
+        prepared("start new")
+    assert restore.did() == ["build", "end", "end containers", "stop", "images ['sha256:old']"]
+    assert not (root / ".env").exists()
+    assert "it was stopped, and cannot be started without -> take it out of" in capfd.readouterr().err
+
+
 def test_images_that_are_gone_do_not_keep_it_from_starting(
     restore: ModuleType,
     prepared: Callable[[str], Any],

@@ -47,6 +47,7 @@ def up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         monkeypatch.setattr(module, name, act)
 
     monkeypatch.setattr(paths, "ENV_FILE", tmp_path / ".env")
+    monkeypatch.setattr(resolve.earlier, "__defaults__", (tmp_path / "resolved.env",))
     monkeypatch.setattr(paths, "STAMPS", tmp_path / "stamps")
     (tmp_path / "stamps").mkdir()
     (tmp_path / "stamps" / "sources").write_text("packages")
@@ -102,3 +103,21 @@ def test_in_the_trial_of_a_new_version_nobody_is_let_in(up: Any, monkeypatch: py
     monkeypatch.delenv("UPGRADE_STEP")
     assert up._main() == 0
     assert "start without nothing" in up.did
+
+
+def test_settings_that_are_gone_are_not_made_anew_unasked(
+    up: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Those of defaults could name another project, whose volumes are empty."""
+    (tmp_path / "resolved.env").write_text("COMPOSE_PROJECT_NAME=lamps\n")
+    assert up._main() == 1
+    assert up.did == []
+    said = capfd.readouterr().err
+    assert "settings.gone: .env is gone, and lamps was set up by it -> take it out of the newest backup" in said
+    assert "tar --extract --to-stdout --file=ARCHIVE settings/.env > .env" in said
+    monkeypatch.setenv("ACCEPT", "settings.gone")
+    assert up._main() == 0
+    up.did.clear()
+    monkeypatch.delenv("ACCEPT")
+    (tmp_path / ".env").touch()
+    assert up._main() == 0
