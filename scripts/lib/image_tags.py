@@ -57,7 +57,7 @@ def note_vain(former: Tags, before: Path, since: Iterable[Path], noted: Path) ->
     are folders of stamps: `before` as they were when `remember` was called, `since` those that builds have written
     since, `noted` where it is noted. What is noted already, or was there before, is not noted anew. May be repeated.
     """
-    known = {image for _, image in former.values()} | Stamps(before / _BUILT).ids() | Former(before / _FORMER).ids()
+    known = {image for _, image in former.values()} | Stamps(before / _BUILT).ids()
     built = {image_id(tag) for tag in former}
     for folder in since:
         built |= Stamps(folder / _BUILT).ids() | set(Former(folder / _FORMER).replaced)
