@@ -20,6 +20,9 @@ from typing import Any
 from scripts.lib import backup_keep, dotenv, paths
 from scripts.lib.settings import Settings
 
+# Below BACKUP_DIR: what `make upgrade` has made before it stopped anything. Apart from the others, which are rotated:
+# tonight's, of the new version, would take its place.
+BEFORE_UPGRADES = "before-upgrades"
 _ATTEMPT = paths.STATE / "backup.json"
 _FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 _NOTES_LIMIT = 16 * 2**20

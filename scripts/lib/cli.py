@@ -31,9 +31,14 @@ def run(verb: str, work: Callable[[], int | None], interrupted: str = "") -> int
         log.begin(verb)
         return work() or 0
     except Failure as failure:
-        log.error(str(failure))
+        # Of a version that is only tried nothing is left to look at once this is read: the upgrade says what to do.
+        tried = upgrade_steps.wanted() == upgrade_steps.TRY
+        log.error(f"{failure.id}: {failure.fact}" if tried else str(failure))
         return 1
     except KeyboardInterrupt:
+        if upgrade_steps.wanted():
+            log.error("interrupted")
+            return _INTERRUPTED
         log.error(f"interrupted; {interrupted or f'`make {verb}` again goes on from here'}")
         return _INTERRUPTED
     except BrokenPipeError:

@@ -6,7 +6,7 @@ Each stays for one more change: going back to the version before needs no build.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from scripts.lib import docker_daemon, log, paths
@@ -32,6 +32,17 @@ class Former:
         if image and image not in self.replaced:
             self.replaced.append(image)
             self._write()
+
+    def add_old(self, images: Iterable[str]) -> None:
+        """They were built in vain: nothing will lead back to them, so the next `remove` takes them away."""
+        new = sorted(set(images) - self.ids())
+        if new:
+            self.older += new
+            self._write()
+
+    def ids(self) -> set[str]:
+        """All that are known here, also those that are gone meanwhile."""
+        return {*self.replaced, *self.before, *self.older}
 
     def settle(self) -> None:
         """The appliance is well with what was built: what this replaces is the way back now, and the one before old."""
@@ -67,11 +78,15 @@ class Former:
 
 def tidy() -> None:
     """At the end of a `make up` after which everything is well."""
-    former = Former()
-    former.settle()
-    count, freed = former.remove()
+    Former().settle()
+    remove_old("an earlier version")
+
+
+def remove_old(version: str) -> None:
+    """Away with what nothing leads back to any more; `version` is how a person calls what most of it was built for."""
+    count, freed = Former().remove()
     if count:
-        log.ok(f"{count} images of an earlier version removed ({log.size(freed)} at most)")
+        log.ok(f"{count} images of {version} removed ({log.size(freed)} at most)")
 
 
 def _inspected(image: str) -> tuple[list[str], int] | None:

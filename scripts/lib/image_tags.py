@@ -7,14 +7,18 @@ image that was replaced stays as former_images.py keeps it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from scripts.lib import docker_daemon
 from scripts.lib.failure import Failure
+from scripts.lib.former_images import Former
 from scripts.lib.images import Stamps, image_id
 
 # Tag -> (inputs, id). A JSON of it gives lists, which do as well.
 GONE = "image.former_gone"
+# In a folder of stamps: what images were built from, and those that builds have replaced.
+_BUILT, _FORMER = "images.json", "former-images.json"
 Tags = Mapping[str, "tuple[str, str]"]
 
 
@@ -44,3 +48,17 @@ def put_back(former: Tags) -> int:
         fact = f"of {', '.join(gone)} the image of before is gone, and the newer one is in its place"
         raise Failure(GONE, fact, "`make up` builds it as the settings have it")
     return moved
+
+
+def note_vain(former: Tags, before: Path, since: Iterable[Path], noted: Path) -> None:
+    """Have what was built since `remember` removed by the next `make up` or `make prune`, once it has no name.
+
+    Comes before `put_back`, which takes the names: they tell of what a killed build left without a stamp. All places
+    are folders of stamps: `before` as they were when `remember` was called, `since` those that builds have written
+    since, `noted` where it is noted. What is noted already, or was there before, is not noted anew. May be repeated.
+    """
+    known = {image for _, image in former.values()} | Stamps(before / _BUILT).ids()
+    built = {image_id(tag) for tag in former}
+    for folder in since:
+        built |= Stamps(folder / _BUILT).ids() | set(Former(folder / _FORMER).replaced)
+    Former(noted / _FORMER).add_old(built - known - {""})

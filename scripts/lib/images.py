@@ -88,6 +88,10 @@ class Stamps:
         draft.write_text(json.dumps(self._known, indent=1, sort_keys=True), encoding="utf-8")
         draft.replace(self._path)
 
+    def ids(self) -> frozenset[str]:
+        """Docker's ids of all that were built here, also of those that it no longer has."""
+        return frozenset(known[1] for known in self._known.values() if isinstance(known, list) and len(known) == 2)
+
     def present(self) -> dict[str, tuple[str, str]]:
         """Tag -> (inputs, id) of all that were built here and that Docker has.
 

@@ -216,7 +216,12 @@ def try_out(lock: int) -> None:
     """The new version on its data, closed to visitors, until it has answered. Failure `upgrade.unfit`."""
     log.step("the new version on a copy of the data, closed to visitors")
     if _up(paths.ROOT, {STEP: TRY}, lock) != 0:
-        raise Failure("upgrade.unfit", "the new version does not get well on this machine", "see above why")
+        # Read last, when what was before runs again: the caller leads back first.
+        hint = (
+            "the version before runs again, and nothing is lost; report what stands above, or wait for the next version"
+        )
+        fact = "the new version does not get well on this machine"
+        raise Failure("upgrade.unfit", fact, f"{hint}: `make upgrade` tries again")
 
 
 def open_up(lock: int) -> None:

@@ -127,8 +127,8 @@ class Repository:
         return status == 0
 
     def titles(self, old: Version, new: Version) -> list[str]:
-        """The first lines of all commits between the two, newest first."""
-        return self._git("log", "--format=%s", f"{old.commit}..{new.commit}").splitlines()
+        """The first lines of all commits between the two, newest first; merges bring what stands there already."""
+        return self._git("log", "--no-merges", "--format=%s", f"{old.commit}..{new.commit}").splitlines()
 
     def changed(self, old: Version, new: Version) -> list[str]:
         """The files in which they differ."""

@@ -21,7 +21,7 @@ def lines(repository: Repository, old: Version, new: Version) -> Iterator[str]:
     yield f"{len(titles)} changes:"
     yield from (f"  - {title}" for title in titles[:_TITLES])
     if len(titles) > _TITLES:
-        yield f"  - and {len(titles) - _TITLES} more: git log {old.commit[:10]}..{new.commit[:10]}"
+        yield f"  - and {len(titles) - _TITLES} more: git log --no-merges {old.commit[:10]}..{new.commit[:10]}"
     yield from _settings(repository.file(old, _EXAMPLE), repository.file(new, _EXAMPLE))
     yield from _migrations(repository.file(old, _MIGRATIONS), repository.file(new, _MIGRATIONS))
     yield from _edits(repository.edited(), set(repository.changed(old, new)))

@@ -213,6 +213,7 @@ def put_back(journal: Journal) -> None:
     docker_daemon.ensure_running()
     if journal.phase != BESIDE:
         end_containers(journal.project)
+    _note_built_in_vain(journal)
     if journal.phase == EXCHANGED:
         _put_back_files(journal)
     gone = _put_back_images(journal)
@@ -232,6 +233,17 @@ def put_back(journal: Journal) -> None:
     if gone:
         # With the images of the new version this data must not be started.
         raise gone
+
+
+def _note_built_in_vain(journal: Journal) -> None:
+    kept = _BEFORE / paths.STAMPS.name
+    # Where the stamps are put back, what stands in the others would go with them.
+    noted = kept if journal.phase == EXCHANGED else paths.STAMPS
+    try:
+        image_tags.note_vain(journal.images, kept, (NEXT / ".appliance" / "stamps", paths.STAMPS), noted)
+    except OSError as error:
+        hint = "once there is room, `docker image prune` removes all images on this machine that have no name"
+        log.warn(f"image.not_noted: what was built in vain stays: {error.strerror or error} -> {hint}")
 
 
 def _put_back_images(journal: Journal) -> Failure | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import random
 import re
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from scripts.lib import archive
+from scripts.lib.backup_store import Store
 from tests.unit.scripts.backup_checkout import DOCUMENT, Checkout, dump
 
 OLD = "chatbot-20200101T000000Z.tar"
@@ -142,6 +144,43 @@ def test_rotation_comes_after_the_new_one_and_touches_nothing_else(checkout: Che
     left = [name for name in checkout.names() if re.match(r"chatbot-2\d{3}", name)]
     assert len(left) == 2 and left[0] == "chatbot-20200103T000000Z.tar"
     assert all(path.exists() for path in others)
+
+
+def test_those_of_before_upgrades_are_listed_marked_and_not_rotated(checkout: Checkout) -> None:
+    checkout.settings(BACKUP_KEEP="1")
+    checkout.older("chatbot-20200101T000000Z.tar")
+    apart = checkout.archives / "before-upgrades"
+    apart.mkdir()
+    for name in (
+        "chatbot-20200102T000000Z.tar",
+        "chatbot-20200103T000000Z.tar.gpg",
+        "chatbot-two-20200102T000000Z.tar",
+    ):
+        (apart / name).write_bytes(b"an archive of before")
+    told = json.loads(checkout.run("backups", JSON="1")[1])
+    assert [(each["path"], each["before_upgrade"]) for each in told] == [
+        (str(apart / "chatbot-20200103T000000Z.tar.gpg"), True),
+        (str(apart / "chatbot-20200102T000000Z.tar"), True),
+        (str(checkout.archives / "chatbot-20200101T000000Z.tar"), False),
+    ]
+    lines = checkout.run("backups")[1].splitlines()
+    assert [line.endswith("  before an upgrade") for line in lines] == [True, True, False]
+    # They are read too.
+    status, out, _ = checkout.run("backups", CHECK="1", JSON="1")
+    assert (status, json.loads(out)[1]["damaged"]) == (1, True)
+    # `make status` and the alerts reckon with those that a schedule makes.
+    assert [kept.path.name for kept in Store(checkout.archives, "chatbot").archives()] == [
+        "chatbot-20200101T000000Z.tar"
+    ]
+    assert checkout.run()[0] == 0
+    assert len(checkout.names()) == 1 and len(list(apart.glob("chatbot*"))) == 3
+
+
+def test_where_only_upgrades_have_made_one_it_is_listed(checkout: Checkout) -> None:
+    (checkout.archives / "before-upgrades").mkdir(parents=True)
+    assert "no archive in" in checkout.run("backups")[1]
+    (checkout.archives / "before-upgrades" / "chatbot-20200102T000000Z.tar").write_bytes(b"an archive of before")
+    assert "chatbot-20200102T000000Z.tar" in checkout.run("backups")[1]
 
 
 def test_the_new_one_stays_where_the_clock_went_back(checkout: Checkout) -> None:

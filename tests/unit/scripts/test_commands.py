@@ -16,7 +16,7 @@ from types import ModuleType
 
 import pytest
 
-from scripts.lib import cli, findings, images, log, secret_files, services
+from scripts.lib import cli, findings, images, log, secret_files, services, upgrade_steps
 from scripts.lib.failure import Failure
 from scripts.lib.findings import ERROR, INFO, WARNING, Finding
 from scripts.lib.observed import Running
@@ -59,6 +59,21 @@ def test_a_failure_ends_with_its_id_fact_and_hint(capsys: pytest.CaptureFixture[
     told = capsys.readouterr()
     assert all(part in told.err for part in ("port.taken", "port 80 is held", "stop it"))
     assert told.out == ""
+
+
+def test_of_a_version_that_is_only_tried_no_advice_stays_behind(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its containers are gone when it is read, and its `make up` goes on from nowhere: the upgrade says what to do."""
+    monkeypatch.setenv(upgrade_steps.STEP, upgrade_steps.TRY)
+    assert _end(Failure("service.unhealthy", "proxy did not become healthy", "`make up` goes on")) == 1
+    assert capsys.readouterr().err.endswith("error service.unhealthy: proxy did not become healthy\n")
+    assert _end(KeyboardInterrupt()) == 130
+    assert capsys.readouterr().err.endswith("error interrupted\n")
+    # What keeps it from being made ready can be mended.
+    monkeypatch.setenv(upgrade_steps.STEP, upgrade_steps.PREPARE)
+    assert _end(Failure("disk.full", "the disk is full", "free some space")) == 1
+    assert "free some space" in capsys.readouterr().err
 
 
 def test_ctrl_c_ends_quietly(capsys: pytest.CaptureFixture[str]) -> None:

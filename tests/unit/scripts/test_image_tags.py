@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -22,11 +23,11 @@ class Docker:
         self.images = set[str]()
         self.tags: dict[str, str] = {}
 
-    def build(self, tag: str, inputs: str) -> str:
+    def build(self, tag: str, inputs: str, stamps: Path | None = None) -> str:
         image = f"sha256:{len(self.images)}"
         self.images.add(image)
         self.tags[tag] = image
-        Stamps().set(tag, inputs)
+        (Stamps(stamps / "images.json") if stamps else Stamps()).set(tag, inputs)
         return image
 
     def ask(self, *words: str) -> tuple[int, str, str]:
@@ -113,6 +114,66 @@ def test_one_of_another_checkout_is_put_back_and_not_taken_for_our_own(docker: D
     assert docker.tags[PROXY] == "sha256:theirs"
     assert not Stamps().fresh(PROXY, "ours")
     assert not Stamps().fresh(PROXY, "ours, newer")
+
+
+def attempted(docker: Docker, tmp_path: Path) -> tuple[image_tags.Tags, str]:
+    """An image that runs, and two that a newer version's builds in a folder of its own have put in its place."""
+    old = docker.build(PROXY, "old")
+    known = image_tags.remember()
+    shutil.copytree(tmp_path / "stamps", tmp_path / "before")
+    shutil.copytree(tmp_path / "stamps", tmp_path / "next")
+    docker.build(PROXY, "new", tmp_path / "next")
+    docker.build(PROXY, "newer", tmp_path / "next")
+    return known, old
+
+
+def note_vain(known: image_tags.Tags, tmp_path: Path) -> None:
+    stamps = tmp_path / "stamps"
+    image_tags.note_vain(known, tmp_path / "before", (tmp_path / "next", stamps), stamps)
+
+
+def test_what_was_built_in_vain_goes_and_what_runs_stays(docker: Docker, tmp_path: Path) -> None:
+    known, old = attempted(docker, tmp_path)
+    for _ in range(2):
+        note_vain(known, tmp_path)
+        image_tags.put_back(known)
+    assert len(former(tmp_path).older) == 2, "twice is once"
+    assert former(tmp_path).sizes() == [7, 7], "make prune sees them"
+    assert former(tmp_path).remove() == (2, 14)
+    assert docker.images == {old}
+
+
+def test_what_a_killed_build_left_without_a_stamp_goes_too(docker: Docker, tmp_path: Path) -> None:
+    known, old = attempted(docker, tmp_path)
+    docker.images.add("sha256:unstamped")
+    docker.tags[PROXY] = "sha256:unstamped"
+    note_vain(known, tmp_path)
+    image_tags.put_back(known)
+    assert former(tmp_path).remove() == (3, 21)
+    assert docker.images == {old}
+
+
+def test_the_version_before_this_one_stays_kept_as_it_was(docker: Docker, tmp_path: Path) -> None:
+    """The new version's build out of the cache may give back what this one has replaced."""
+    first = docker.build(PROXY, "first")
+    docker.build(PROXY, "second")
+    settled = former(tmp_path)
+    settled.settle()
+    known = image_tags.remember()
+    shutil.copytree(tmp_path / "stamps", tmp_path / "before")
+    shutil.copytree(tmp_path / "stamps", tmp_path / "next")
+    docker.tags[PROXY] = first
+    Stamps(tmp_path / "next" / "images.json").set(PROXY, "first")
+    note_vain(known, tmp_path)
+    image_tags.put_back(known)
+    assert (former(tmp_path).before, former(tmp_path).older) == ([first], [])
+
+
+def test_stamps_of_a_version_that_writes_others_do_not_keep_it_from_going_back(docker: Docker, tmp_path: Path) -> None:
+    known, _ = attempted(docker, tmp_path)
+    (tmp_path / "next" / "images.json").write_text(json.dumps({PROXY: {"inputs": "new", "image": "sha256:9"}, "v": 2}))
+    note_vain(known, tmp_path)
+    assert former(tmp_path).older == ["sha256:1", "sha256:2"]
 
 
 def test_where_nothing_was_ever_built_there_is_nothing_to_put_back(

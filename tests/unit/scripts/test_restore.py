@@ -20,6 +20,7 @@ from scripts.lib import (
     docker_install,
     filling,
     findings,
+    generations,
     host_facts,
     image_tags,
     paths,
@@ -200,6 +201,25 @@ def test_a_restore_that_is_good_keeps_the_way_to_the_old_images(
     assert domain(root) == "old"
     # And forth again, with those of the restored settings.
     assert json.loads((restoring.BEFORE / "images.json").read_text()) == {k: list(v) for k, v in IMAGES.items()}
+
+
+def test_what_the_restore_before_has_kept_goes_with_a_word_that_comes_before(
+    prepared: Callable[[str], Any], docker: Docker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert prepared("") == 0
+    assert "restore.undo_goes" not in capsys.readouterr().err, "there was none before"
+    os.utime(restoring.BEFORE, (1795335300, 1795335300))
+    with pytest.raises(KeyboardInterrupt):
+        prepared("build")
+    told = [line for line in capsys.readouterr().err.splitlines() if "restore.undo_goes" in line]
+    assert len(told) == 1
+    assert (
+        "in force here until 2026-11-22 08:15 UTC, is gone once this restore is done -> to keep it: Ctrl-C" in told[0]
+    )
+    docker.volumes -= {f"chatbot_{name}" for name in generations.VOLUMES}
+    with pytest.raises(KeyboardInterrupt):
+        prepared("build")
+    assert "restore.undo_goes" not in capsys.readouterr().err, "there is nothing left to lose"
 
 
 # --- UNDO -------------------------------------------------------------------------------------------------------------

@@ -13,7 +13,9 @@ import pytest
 from scripts.lib import (
     backup_run,
     backup_store,
+    cli,
     compose,
+    former_images,
     generations,
     majors,
     observed,
@@ -94,7 +96,7 @@ def upgrade(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(time, "time", lambda: 1000.0)
     monkeypatch.setattr(standstill, "told", lambda _, stopped: f"nobody was answered for {1063 - stopped:.0f} s")
     monkeypatch.setattr(upgrading, "begin", lambda *_: begun)
-    module.fails = ""
+    module.fails, module.try_out = "", upgrade_beside.try_out
     for owner, name, answer in (
         (upgrade_beside, "check_out", Repository()),
         (upgrade_beside, "lay_out", None),
@@ -108,9 +110,16 @@ def upgrade(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         (upgrading, "end", None),
         (upgrade_beside, "open_up", None),
         (upgrading, "put_back", None),
+        (former_images, "remove_old", None),
     ):
         note(owner, name, answer)
-    monkeypatch.setattr(upgrading, "start", lambda stopped: standstill.told(None, stopped))  # type: ignore[arg-type]
+
+    def start(stopped: float) -> str:
+        with did.open("a") as file:
+            file.write("start\n")
+        return standstill.told(None, stopped)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(upgrading, "start", start)
     monkeypatch.delenv("TO", raising=False)
     monkeypatch.delenv("SHOW", raising=False)
     module.did = lambda: did.read_text().split()
@@ -138,7 +147,8 @@ def test_who_is_led_back_is_told_the_standstill_too(
     upgrade.fails = fails
     with pytest.raises(Failure):
         upgrade._main(Repository(), 0)
-    assert upgrade.did()[-2:] == [fails, "put_back"]
+    # Images take a while to go: not before it answers again.
+    assert upgrade.did()[-4:] == [fails, "put_back", "start", "remove_old"]
     told = capfd.readouterr().err
     assert "runs again, with the data of before; nothing was lost, and nobody was answered for 63 s" in told
 
@@ -156,5 +166,46 @@ def test_where_the_backup_has_taken_the_room_nothing_is_stopped(
     upgrade.room = full
     with pytest.raises(Failure):
         upgrade._main(Repository(), 0)
-    assert upgrade.did() == [*BEFORE_IT_STOPS, "put_back"]
+    assert upgrade.did() == [*BEFORE_IT_STOPS, "put_back", "remove_old"]
     assert "nobody was answered" not in capfd.readouterr().err
+
+
+def test_the_last_line_after_a_version_that_is_unfit_says_what_is_so_now_and_what_to_do(
+    upgrade: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(upgrade_beside, "try_out", upgrade.try_out)
+    monkeypatch.setattr(upgrade_beside, "_up", lambda *_: 1)
+    assert cli.run("upgrade", lambda: upgrade._main(Repository(), 0)) == 1
+    told = capfd.readouterr().err
+    assert told.endswith(
+        "error upgrade.unfit: the new version does not get well on this machine\n"
+        "  -> the version before runs again, and nothing is lost; report what stands above, or wait for the next "
+        "version: `make upgrade` tries again\n"
+    )
+    assert told.count("upgrade.unfit") == told.count("  -> ") == 1
+    assert "upgrade.failed: the new version does not get well on this machine\n" in told
+
+
+def test_where_the_way_back_fails_nothing_says_that_the_version_before_runs(
+    upgrade: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(upgrade_beside, "try_out", upgrade.try_out)
+    monkeypatch.setattr(upgrade_beside, "_up", lambda *_: 1)
+    upgrade.fails = "put_back"
+    assert cli.run("upgrade", lambda: upgrade._main(Repository(), 0)) == 1
+    told = capfd.readouterr().err
+    assert "error test.put_back: on purpose" in told
+    assert "runs again" not in told
+
+
+def test_a_full_disk_after_the_way_back_is_no_failure_of_it(
+    upgrade: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def full(_: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(former_images, "remove_old", full)
+    upgrade.fails = "copy"
+    with pytest.raises(Failure, match=r"test\.copy"):
+        upgrade._main(Repository(), 0)
+    assert "runs again" in capfd.readouterr().err

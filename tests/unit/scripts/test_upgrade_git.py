@@ -37,6 +37,17 @@ def test_the_newest_of_the_branch_is_fetched(checkout: Path, home: Path) -> None
     assert repository.file(new, "none.txt") == ""
 
 
+def test_merges_are_no_changes_of_their_own(checkout: Path, home: Path) -> None:
+    git(home, "checkout", "--quiet", "-b", "lanterns")
+    commit(home, "Lanterns", {"c.txt": "c\n"})
+    git(home, "checkout", "--quiet", "main")
+    git(home, "merge", "--quiet", "--no-ff", "--message=Merge branch 'lanterns'", "lanterns")
+    repository = Repository(checkout)
+    old, new = repository.current(), repository.fetch("")
+    assert new.title.startswith("Merge")
+    assert repository.titles(old, new) == ["Lanterns"]
+
+
 def test_another_branch_tag_or_commit_by_its_name(checkout: Path, home: Path) -> None:
     repository = Repository(checkout)
     git(home, "checkout", "--quiet", "-b", "next")
@@ -176,7 +187,7 @@ def test_what_will_change_is_told(checkout: Path, home: Path) -> None:
     old, new = repository.current(), repository.fetch("")
     told = list(upgrade_show.lines(repository, old, new))
     assert told[:4] == [f"from {old}", f"to   {new}", "21 changes:", "  - After"]
-    assert "and 6 more: git log" in told[18]
+    assert f"and 6 more: git log --no-merges {old.commit[:10]}..{new.commit[:10]}" in told[18]
     assert told[19:] == [
         "new setting: D=4",
         "no setting any more: C",

@@ -82,6 +82,8 @@ class Tags:
     back: list[object] = field(default_factory=list)
     gone: bool = False
 
+    def note_vain(self, *_: object) -> None: ...
+
     def put_back(self, former: object) -> int:
         self.back.append(former)
         if self.gone:
@@ -101,6 +103,7 @@ def docker(monkeypatch: pytest.MonkeyPatch) -> Docker:
 def tags(monkeypatch: pytest.MonkeyPatch) -> Tags:
     fake = Tags()
     monkeypatch.setattr(image_tags, "remember", lambda: fake.before)
+    monkeypatch.setattr(image_tags, "note_vain", fake.note_vain)
     monkeypatch.setattr(image_tags, "put_back", fake.put_back)
     return fake
 
