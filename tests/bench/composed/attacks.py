@@ -93,7 +93,10 @@ class Attack:
     def __init__(self, address: str, words: list[str]) -> None:
         self.made = self.most = 0
         filled = [word.format(address) for word in words]
-        self._command = ["slowhttptest", "-c", str(CONNECTIONS), "-r", "250", "-l", "600", "-p", "5", *filled]
+        # It stands for machines elsewhere, and is to take the cores of this one only while nobody wants them: the
+        # engine's threads wait for each other, so that what is taken from one of them slows all of an answer.
+        idle = ["chrt", "--idle", "0"]
+        self._command = [*idle, "slowhttptest", "-c", str(CONNECTIONS), "-r", "250", "-l", "600", "-p", "5", *filled]
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
