@@ -93,10 +93,8 @@ class Attack:
     def __init__(self, address: str, words: list[str]) -> None:
         self.made = self.most = 0
         filled = [word.format(address) for word in words]
-        # It stands for machines elsewhere, and is to take the cores of this one only while nobody wants them: the
-        # engine's threads wait for each other, so that what is taken from one of them slows all of an answer.
-        idle = ["chrt", "--idle", "0"]
-        self._command = [*idle, "slowhttptest", "-c", str(CONNECTIONS), "-r", "250", "-l", "600", "-p", "5", *filled]
+        held = ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(_held_back())]
+        self._command = [*held, "slowhttptest", "-c", str(CONNECTIONS), "-r", "250", "-l", "600", "-p", "5", *filled]
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -118,6 +116,22 @@ class Attack:
                 tool.wait()
                 said.seek(0)
                 self.made += made(said.read())
+
+
+def _held_back() -> Path:
+    """The file that puts a process among those which have a tenth of a core together: both versions of cgroups.
+
+    The tool stands for machines elsewhere. Here it would take most of a core, and the engine's threads wait for each
+    other, so that what is taken from one of them slows all of an answer.
+    """
+    first = Path("/sys/fs/cgroup/cpu")
+    group = (first if first.is_dir() else first.parent) / "slow-attack"
+    group.mkdir(exist_ok=True)
+    if first.is_dir():
+        (group / "cpu.cfs_quota_us").write_text("10000")  # of 100,000 us, the default
+    else:
+        (group / "cpu.max").write_text("10000 100000")
+    return group / "cgroup.procs"
 
 
 def made(said: str) -> int:
